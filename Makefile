@@ -1,0 +1,38 @@
+# Every task there is: run test bench lint lock stop clean. `make run` on a fresh machine needs Python 3.11, git, make, c++.
+.DEFAULT_GOAL := run
+.PHONY: run install test bench lint lock stop clean
+PYTHON ?= python3.11
+BIN := .venv/bin
+# Set on some machines; without bytecode each process would compile TensorFlow anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+run: install          ## from a fresh clone to a served prediction
+	@$(BIN)/updraft demo
+
+install: .venv/installed
+	@$(BIN)/python docker/horovod/build_wheel.py --install
+
+.venv/installed: requirements.lock setup.cfg docker/bootstrap.py
+	@$(PYTHON) docker/bootstrap.py
+
+test: install         ## everything; needs nothing but what `install` brings
+	@$(BIN)/pytest
+
+bench: install        ## tables of measurements; ONLY=area for one of them
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+lock: install         ## a new requirements.lock from setup.cfg
+	@$(BIN)/uv pip compile setup.cfg --all-extras --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' --upgrade --quiet --output-file requirements.lock
+
+stop:
+	@[ ! -x $(BIN)/updraft ] || $(BIN)/updraft down
+
+clean: stop           ## removes what was made here; keeps .updraft, which holds your models
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

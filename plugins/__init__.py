@@ -1,0 +1,1 @@
+"""How Airflow runs Updraft: executor and operators."""

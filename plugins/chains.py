@@ -1,0 +1,74 @@
+"""Puts a pipeline's steps into the DAG at hand: what the files of ``dags/`` share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import XComArg
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from plugins.operators.horovod_operator import HorovodOperator
+from plugins.operators.stage_operator import StageOperator
+from tasks.core.config import Project, load_project, project_names
+from tasks.core.errors import BadInput
+from tasks.core.pipeline import Step
+
+RETRIES = 2
+RETRY_DELAY = timedelta(seconds=5)
+
+
+def sound_projects() -> Iterator[Project]:
+    """Every project whose spec is sound; ``dags/check_specs.py`` reports the others, so that one cannot hide the rest."""
+    for name in project_names():
+        with suppress(BadInput):
+            yield load_project(name)
+
+
+def dag_arguments(spec: Project, pipeline: str, doc: str) -> dict[str, Any]:
+    """What every DAG of a project has in common."""
+    return {
+        "dag_id": f"{spec.name}_{pipeline}",
+        "description": spec.description,
+        "doc_md": f"**{spec.name}** — {spec.description}\n\n{doc}\n\nMade from `projects/{spec.name}.yaml`.",
+        "tags": [spec.name, pipeline, "updraft"],
+        "default_args": {
+            "owner": spec.owner,
+            "retries": RETRIES,
+            "retry_delay": RETRY_DELAY,
+            "execution_timeout": timedelta(minutes=spec.training.timeout_minutes),
+        },
+    }
+
+
+def add_steps(
+    steps: Sequence[Step],
+    spec: Project,
+    *,
+    partition: str | None = None,
+    trials: XComArg | None = None,
+    param_fields: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Adds one task per step to the current DAG, wired by the steps' inputs; a step per trial is mapped over ``trials``.
+
+    Returns:
+        Step name to task.
+    """
+    made: dict[str, StageOperator | MappedOperator] = {}
+    for step in steps:
+        operator = HorovodOperator if step.per == "rank" else StageOperator
+        arguments: dict[str, Any] = {
+            "task_id": step.name,
+            "step": step.name,
+            "project": spec.name,
+            "inputs": {name: made[name].output for name in step.inputs},
+            "param_fields": dict(param_fields or {}),
+            "pool": step.pool,
+            "pool_slots": spec.training.ranks if step.per == "rank" else 1,
+            "doc_md": step.doc,
+        }
+        if step.per == "trial":
+            made[step.name] = operator.partial(**arguments).expand(partition=trials)
+        else:
+            made[step.name] = operator(partition=partition, **arguments)
+    return made

@@ -1,0 +1,1 @@
+"""Operators: how an Airflow task executes a stage."""

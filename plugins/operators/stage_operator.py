@@ -1,0 +1,81 @@
+"""One stage as one Airflow task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from tasks.core.errors import BadInput, UpdraftError
+from tasks.core.pipeline import find_step, run_step
+from tasks.core.settings import settings
+from tasks.core.stages import load_manifest
+from tasks.core.store import open_store
+
+
+class StageOperator(BaseOperator):
+    """Executes one stage of a project; returns (as XCom) its manifest's path in the store, never data.
+
+    Args:
+        step: name of a step of `tasks.core.pipeline`.
+        project: the project's name; its spec is read when the task runs.
+        inputs: step name to the manifest path, or paths, of earlier tasks.
+        partition: the date or trial; templated.
+        param_fields: DAG param to the spec field that it overrides for this run.
+    """
+
+    template_fields: Sequence[str] = ("inputs", "partition")
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        step: str,
+        project: str,
+        inputs: Mapping[str, Any],
+        partition: str | None = None,
+        param_fields: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+        self.project = project
+        self.inputs = inputs
+        self.partition = partition
+        self.param_fields = param_fields or {}
+
+    def execute(self, context: Any) -> str:
+        """Runs the stage, or finds that its artifact stands.
+
+        A fault of the input fails the task at once, since a retry cannot mend it; any other is retried.
+        """
+        inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in self.inputs.items()}
+        if find_step(self.step).after_gate:
+            self._skip_unless_passed(inputs["gate"][0])
+        params = context["params"]
+        overrides = {field: params[name] for name, field in self.param_fields.items() if params.get(name) is not None}
+        overrides |= params.get("set") or {}
+        try:
+            manifest = run_step(
+                self.step,
+                self.project,
+                inputs,
+                partition=self.partition,
+                overrides=overrides,
+                run_id=context["run_id"],
+                force=bool(params.get("force")),
+            )
+        except BadInput as error:
+            raise AirflowFailException(str(error)) from None
+        except UpdraftError as error:
+            self.log.error("%s", error)
+            raise
+        for line in (manifest.line(), *(f"quarantined {n}: {reason}" for reason, n in manifest.reasons.items())):
+            self.log.info(line)
+        return manifest.path
+
+    def _skip_unless_passed(self, gate: str) -> None:
+        decision = load_manifest(open_store(settings().store_uri), gate).metrics
+        if not decision["passed"]:
+            failed = "; ".join(g["gate"] for g in decision["gates"] if not g["passed"])
+            raise AirflowSkipException(f"Not promoted: {failed}. The champion stays.")

@@ -1,0 +1,1 @@
+"""What a stage does: plain Python, importable and testable without Airflow."""

@@ -1,0 +1,1 @@
+"""The registry's schema, as Alembic revisions; `tasks.core.registry.Registry` applies them."""

@@ -1,0 +1,50 @@
+"""Where this installation keeps things and which ports it uses: environment variables with the prefix ``UPDRAFT_``.
+
+Settings say *where* and *how much*; they never change what a stage computes, so no cache key depends on them. The same
+code runs on a laptop and on a cluster with other settings.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: ``projects/``, ``dags/`` and ``plugins/`` stand beside ``tasks/``."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process, read once. Paths come back absolute."""
+
+    model_config = SettingsConfigDict(env_prefix="UPDRAFT_", frozen=True)
+
+    home: Path = Field(Path(".updraft"), description="Folder of everything the platform writes on this machine.")
+    store: str = Field("", description="Where artifacts live: a folder, or s3://bucket/prefix. Default: HOME/store.")
+    database_url: SecretStr = Field(SecretStr(""), description="The registry. Default: SQLite under HOME.")
+    projects: Path = Field(ROOT / "projects", description="Folder of the project specs, one YAML each.")
+    airflow_port: int = Field(8080, description="Airflow's UI and API.", ge=1, le=65535)
+    serving_port: int = Field(3000, description="The prediction endpoint.", ge=1, le=65535)
+    host: str = Field("127.0.0.1", description="The address that the UI and the endpoint listen on.")
+    warm: bool = Field(True, description="Import the heavy libraries once in the executor, for every task to inherit.")
+
+    @field_validator("home", "projects")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def store_uri(self) -> str:
+        """The artifact store's address: a path or ``s3://bucket/prefix``."""
+        return self.store or str(self.home / "store")
+
+    @property
+    def registry_url(self) -> str:
+        """The registry's SQLAlchemy address, password included: never log it."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.home / 'registry.db'}"
+
+
+@lru_cache
+def settings() -> Settings:
+    """This process's settings (``settings.cache_clear()`` reads the environment again)."""
+    return Settings()  # type: ignore[call-arg]

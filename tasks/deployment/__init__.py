@@ -1,0 +1,1 @@
+"""Promotion of the version that earned it."""

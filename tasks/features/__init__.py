@@ -1,0 +1,1 @@
+"""Features: computed, kept in Feast, joined in time, transformed by one TFT graph."""

@@ -1,0 +1,1 @@
+"""Watching the live endpoint: drift of its requests against the training baseline."""

@@ -1,0 +1,131 @@
+"""The first run, as ``make run`` does it: the sample data through Airflow to a live endpoint that is put to the test."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import httpx
+
+from tasks.core.artifacts import Manifest
+from tasks.core.config import Project, load_project
+from tasks.core.errors import UpdraftError
+from tasks.core.pipeline import STEPS
+from tasks.core.registry import Registry
+from tasks.core.settings import Settings
+from tasks.core.stages import load_manifest
+from tasks.core.store import Store, open_store
+from tasks.platform.airflow import Airflow, Run, TaskInstance
+from tasks.platform.environment import serving_url
+from tasks.platform.summary import Summary
+
+Say = Callable[[str], None]
+
+_TOLD = {"running", "success", "failed", "skipped", "up_for_retry"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """The live endpoint's answers to the held-out split, and one sample of it."""
+
+    rows: int
+    correct: int
+    sample: str
+    """Local path of an image that was answered correctly."""
+
+
+def pipeline_through_airflow(spec: Project, settings: Settings, say: Say) -> Summary:
+    """Backfills ``<project>_features`` over the source's dates, then runs ``<project>_train``.
+
+    Args:
+        say: told one line per task that starts or ends.
+
+    Raises:
+        UpdraftError: a DAG cannot be imported, or a run failed; names the task and its page.
+    """
+    from tasks.data.ingest import partitions
+
+    features, train, monitor = (f"{spec.name}_{pipeline}" for pipeline in ("features", "train", "monitor"))
+    dates = partitions(spec)
+    store, registry = open_store(settings.store_uri), Registry(settings.registry_url)
+    with Airflow(settings) as airflow:
+        airflow.wait_until_parsed([features, train, monitor])
+        # The runs must stand before the DAG is unpaused: else its catch-up makes runs of its own for the same dates.
+        first, last = date.fromisoformat(dates[0]), date.fromisoformat(dates[-1])
+        airflow.backfill(features, first, last)
+        airflow.unpause(features)
+        follow = _Follower(spec.name, store, registry, say)
+        follow(airflow, airflow.runs(features, first, last))
+        airflow.unpause(train)
+        triggered = airflow.trigger(train)
+        follow(airflow, [run for run in airflow.runs(train) if run.id == triggered])
+        airflow.unpause(monitor)
+    return Summary(follow.manifests, registry.alias(spec.name))
+
+
+def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> Held:
+    """Sends every held-out image to the live endpoint and compares the answers with the labels.
+
+    Raises:
+        UpdraftError: the endpoint serves another version, does not answer, or does worse than evaluation measured.
+    """
+    from tasks.core.shards import read_split
+
+    store = open_store(settings.store_uri)
+    (dataset,) = summary.manifests["dataset"]
+    split = read_split(store.fetch(dataset.folder), "test")
+    url = f"{serving_url(settings)}/v1/{spec.name}"
+    correct, sample = 0, ""
+    with httpx.Client(timeout=10) as client:
+        for uri, label in zip(split.uris, split.labels, strict=True):
+            kind = {"content-type": f"image/{uri.rpartition('.')[2]}"}
+            answer = client.post(f"{url}/predict", content=store.read_bytes(uri), headers=kind)
+            if answer.status_code != 200:
+                raise UpdraftError(f"The endpoint answered {answer.status_code}: {answer.text[:300]}", "See its log.")
+            if answer.json()["predictions"][0]["label"] == spec.classes[label]:
+                correct += 1
+                sample = sample or str(store.fetch(uri))
+    # Evaluation ran in TensorFlow, the endpoint in ONNX Runtime: a tie may fall the other way, no more than that.
+    expected = summary.champion.details["metrics"]["candidate"]["accuracy"] if summary.champion else 1.0
+    if correct < expected * len(split.labels) - 1:
+        message = (
+            f"The endpoint got {correct} of {len(split.labels)} held-out rows right; evaluation had {expected:.4f}."
+        )
+        raise UpdraftError(message, "Report this: serving and training disagree.")
+    return Held(len(split.labels), correct, sample)
+
+
+def load_demo(name: str) -> Project:
+    """The project, with its sample data landed."""
+    from tasks.data.samples import land
+
+    spec = load_project(name)
+    land(spec)
+    return spec
+
+
+class _Follower:
+    """Turns Airflow's state changes into lines, and collects the manifests."""
+
+    def __init__(self, project: str, store: Store, registry: Registry, say: Say) -> None:
+        self.manifests: dict[str, list[Manifest]] = {}
+        self._project, self._store, self._registry, self._say = project, store, registry, say
+
+    def __call__(self, airflow: Airflow, runs: Sequence[Run]) -> None:
+        dates = {run.id: run.date for run in runs}
+        for task in airflow.follow(runs[0].dag, dates):
+            if task.state in _TOLD:
+                self._say(f"{task.dag} {dates[task.run]} {task.name}: {task.state}{self._how(task)}")
+        steps = list(STEPS)
+        for run in sorted(
+            self._registry.runs(self._project, list(dates)), key=lambda r: (steps.index(r.stage), r.partition)
+        ):
+            manifest = load_manifest(self._store, run.manifest)
+            seen = {"cache": run.cache, "because": run.because, "seconds": run.seconds}
+            self.manifests.setdefault(run.stage, []).append(manifest.model_copy(update=seen))
+
+    def _how(self, task: TaskInstance) -> str:
+        if task.state != "success":
+            return ""
+        made = [r for r in self._registry.runs(self._project, [task.run]) if r.stage == task.task]
+        cache = next((f", {r.cache}: {r.because}" for r in reversed(made) if task.label in ("", r.partition)), "")
+        return f" in {task.seconds or 0:.1f} s{cache}"

@@ -1,0 +1,70 @@
+"""``updraft run``: every stage of a project in this one process, without Airflow."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tasks.core.artifacts import Manifest
+from tasks.core.config import Project, load_project
+from tasks.core.pipeline import FEATURES, TRAIN, Step, run_step, trial_name
+
+Report = Callable[[Manifest], None]
+
+
+def run_project(
+    name: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    run_id: str = "local",
+    force: bool = False,
+    starting: Callable[[str], None] = lambda _: None,
+    finished: Report = lambda _: None,
+) -> dict[str, list[Manifest]]:
+    """Runs the features pipeline for every partition of the source, then the train pipeline.
+
+    A sample data set that has not been landed yet is landed first. A candidate that fails a gate ends the run there.
+
+    Args:
+        starting: told each step's name and partition before it runs.
+        finished: told each manifest.
+
+    Returns:
+        Step name to its manifests, in order.
+    """
+    spec = load_project(name, overrides)
+    from tasks.data.ingest import partitions
+    from tasks.data.samples import land
+    from tasks.training.launcher import warm_up
+
+    land(spec)
+    found = partitions(spec)
+    # The ranks' processes must be forked from one that ran no TensorFlow operation: make it now, while there is none.
+    warm_up()
+    done: dict[str, list[Manifest]] = {}
+
+    def run(step: Step, partition: str | None, inputs: Mapping[str, Sequence[Manifest]]) -> Manifest:
+        starting(f"{step.name} {partition}" if partition else step.name)
+        paths = {source: [m.path for m in manifests] for source, manifests in inputs.items()}
+        manifest = run_step(
+            step.name, name, paths, partition=partition, overrides=overrides, run_id=run_id, force=force
+        )
+        done.setdefault(step.name, []).append(manifest)
+        finished(manifest)
+        return manifest
+
+    for partition in found:
+        made: dict[str, list[Manifest]] = {}
+        for step in FEATURES:
+            made[step.name] = [run(step, partition, {source: made[source] for source in step.inputs})]
+    for step in TRAIN:
+        if step.after_gate and not done["gate"][0].metrics["passed"]:
+            break
+        for partition in _trials(step, spec):
+            run(step, partition, {source: done[source] for source in step.inputs})
+    return done
+
+
+def _trials(step: Step, spec: Project) -> Iterator[str | None]:
+    if step.per == "trial":
+        yield from map(trial_name, range(spec.tuning.trials))
+    else:
+        yield None

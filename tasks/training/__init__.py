@@ -1,0 +1,1 @@
+"""Training: Horovod ranks, checkpoints, tuning."""

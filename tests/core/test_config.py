@@ -1,0 +1,93 @@
+"""The project spec: what is accepted, and what a person is told about the rest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.core.config import load_project, parse_overrides, project_names
+from tasks.core.errors import BadInput
+from tasks.core.settings import ROOT, settings
+
+
+@pytest.fixture
+def write(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes the digits spec under another name with some fields changed; returns its name."""
+    monkeypatch.setenv("UPDRAFT_PROJECTS", str(tmp_path))
+    settings.cache_clear()
+    values = yaml.safe_load((ROOT / "projects" / "digits.yaml").read_text())
+
+    def write(**changes: Any) -> str:
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**values, "name": "mine", **changes}))
+        return "mine"
+
+    return write
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "projects").glob("*.yaml")])
+def test_every_shipped_project_loads(name: str) -> None:
+    assert load_project(name).name == name
+    assert name in project_names()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"trainning": {}}, "trainning: unknown key. Did you mean 'training'?"),
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key. Did you mean 'epochs'?"),
+        ({"training": {"ranks": 3, "batch_size": 32}}, "batch_size 32 must be a multiple of ranks 3"),
+        ({"split": {"train": 0.9}}, "train + validation + test must be 1"),
+        ({"split": {"train": 1, "validation": 0, "test": 0}}, "must each be above 0"),
+        ({"classes": ["a", "a"]}, "the same class is listed twice"),
+        ({"features": [{"kind": "sift"}]}, "features.0"),
+        ({"gates": [{"metric": "accuracy"}]}, "exactly one of min, max and beats"),
+        ({"tuning": {"space": {"training.speed": {"low": 0, "high": 1}}}}, "'training.speed' is no field"),
+        ({"tuning": {"space": {"training.epochs": {"low": 3, "high": 1}}}}, "low 3 must be below high 1"),
+        ({"tuning": {"space": {"training.epochs": {"low": 3}}}}, "give either values, or low and high"),
+        ({"end": "2025-01-01"}, "end 2025-01-01 is before start 2026-01-01"),
+        ({"source": None}, "source"),
+        ({"name": "other"}, "Set `name: mine`"),
+    ],
+)
+def test_a_bad_field_is_named_with_the_fix(write: Any, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_project(write(**changes))
+    assert told in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("name: [1", "line"), ("- a list", "a mapping"), ("", "a mapping"), (b"\xff\xfe\x00", "not readable as YAML")],
+)
+def test_a_file_that_is_no_spec_is_named(write: Any, tmp_path: Path, text: str | bytes, told: str) -> None:
+    (tmp_path / "mine.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BadInput) as caught:
+        load_project("mine")
+    assert told in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_an_unknown_project_lists_those_there_are() -> None:
+    with pytest.raises(BadInput, match="Use one of:.*digits"):
+        load_project("nothing")
+
+
+def test_overrides_change_any_field_and_are_checked() -> None:
+    spec = load_project(
+        "digits", parse_overrides(["training.ranks=1", "model.units=[8, 8]", "gates=[{metric: accuracy, min: 0.5}]"])
+    )
+    assert (spec.training.ranks, spec.model.units, spec.gates[0].min) == (1, (8, 8), 0.5)
+    for assignment in ("training.ranks=many", "training.rank=1", "nothing.at.all=1", "name.x=1"):
+        with pytest.raises(BadInput):
+            load_project("digits", parse_overrides([assignment]))
+    for assignment in ("training.ranks", "=1", "a=[1"):
+        with pytest.raises(BadInput, match="--set"):
+            parse_overrides([assignment])
+
+
+def test_a_section_holds_what_was_asked_for_and_no_more() -> None:
+    section = load_project("digits").section("training.seed", "image")
+    assert section == {"training.seed": 7, "image": {"height": 8, "width": 8, "channels": 1}}
