@@ -1,6 +1,6 @@
-# Every task there is: run test bench lint lock stop clean. `make run` on a fresh machine needs Python 3.11, git, make, c++.
+# Every task there is: run install test bench lint docs lock stop clean. `make run` on a fresh machine needs Python 3.11, git, make, c++.
 .DEFAULT_GOAL := run
-.PHONY: run install test bench lint lock stop clean
+.PHONY: run install test bench lint docs lock stop clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 # Set on some machines; without bytecode each process would compile TensorFlow anew.
@@ -26,6 +26,9 @@ lint: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
+
+docs: install         ## the pages that follow from the code
+	@$(BIN)/python -m docs.generate
 
 lock: install         ## a new requirements.lock from setup.cfg
 	@$(BIN)/uv pip compile setup.cfg --all-extras --python-version 3.11 --generate-hashes --no-emit-index-url \

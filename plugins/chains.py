@@ -19,7 +19,7 @@ RETRY_DELAY = timedelta(seconds=5)
 
 
 def sound_projects() -> Iterator[Project]:
-    """Every project whose spec is sound; ``dags/check_specs.py`` reports the others, so that one cannot hide the rest."""
+    """Every project whose spec is sound; ``dags/check_specs.py`` reports the others, lest one hide the rest."""
     for name in project_names():
         with suppress(BadInput):
             yield load_project(name)
@@ -49,7 +49,7 @@ def add_steps(
     trials: XComArg | None = None,
     param_fields: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Adds one task per step to the current DAG, wired by the steps' inputs; a step per trial is mapped over ``trials``.
+    """Adds one task per step to the current DAG, wired by their inputs; a step per trial is mapped over ``trials``.
 
     Returns:
         Step name to task.
@@ -68,6 +68,8 @@ def add_steps(
             "doc_md": step.doc,
         }
         if step.per == "trial":
+            assert trials is not None, f"{step.name} is mapped over trials"
+            arguments["map_index_template"] = "{{ task.partition }}"
             made[step.name] = operator.partial(**arguments).expand(partition=trials)
         else:
             made[step.name] = operator(partition=partition, **arguments)

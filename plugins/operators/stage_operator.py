@@ -26,6 +26,7 @@ class StageOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("inputs", "partition")
     ui_color = "#e8f0fe"
+    killed = False
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class StageOperator(BaseOperator):
                 overrides=overrides,
                 run_id=context["run_id"],
                 force=bool(params.get("force")),
+                stopped=lambda: self.killed,
             )
         except BadInput as error:
             raise AirflowFailException(str(error)) from None

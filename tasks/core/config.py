@@ -279,19 +279,29 @@ class Project(_Section):
     classes: tuple[str, ...] = Field(min_length=2)
     """Every label there is; a row with another one is quarantined."""
     source: Source
+    """Where the data comes from."""
     image: Image
+    """What the model sees."""
     validation: Validation = Validation()
+    """What a clean row is."""
     features: tuple[Feature, ...] = Field(min_length=1)
     """Extractors whose values Feast keeps and the TFT graph normalizes."""
     split: Split = Split()
+    """Training, validation and test."""
     model: Model = Model()
+    """What is trained."""
     training: Training = Training()
+    """How it is fitted."""
     tuning: Tuning = Tuning()
+    """How the best model is searched."""
     gates: tuple[Gate, ...] = Field(min_length=1)
     """All must hold before a candidate is promoted."""
     serving: Serving = Serving()
+    """The endpoint's limits."""
     monitoring: Monitoring = Monitoring()
+    """When requests count as drifted."""
     schedules: Schedules = Schedules()
+    """When the DAGs run."""
 
     @field_validator("classes")
     @classmethod
@@ -310,8 +320,8 @@ class Project(_Section):
     def _search_space_names_fields(self) -> Self:
         for path in self.tuning.space:
             section, _, field = path.partition(".")
-            known = {"model": Model, "training": Training}.get(section)
-            if known is None or field not in known.model_fields:
+            known = {"model": set(Model.model_fields), "training": set(Training.model_fields)}
+            if field not in known.get(section, ()):
                 raise ValueError(f"tuning.space: {path!r} is no field of model or training")
         return self
 
@@ -320,7 +330,7 @@ class Project(_Section):
         values = self.model_dump(mode="json")
         return {path: _at(values, path) for path in paths}
 
-    def replace(self, overrides: Mapping[str, Any]) -> Self:
+    def replace(self, overrides: Mapping[str, Any]) -> "Project":
         """A copy with dotted fields changed and everything checked again.
 
         Raises:
@@ -329,13 +339,13 @@ class Project(_Section):
         values = self.model_dump(mode="json")
         for path, value in overrides.items():
             *parents, last = path.split(".")
-            node = values
+            node: Any = values
             for parent in parents:
                 node = node.get(parent) if isinstance(node, dict) else None
             if not isinstance(node, dict):
                 raise BadInput(f"--set {path}: the spec has no such field.", _fields_hint(parents[0]))
             node[last] = value
-        return _validate(values, f"project {self.name} with --set", type(self))
+        return _validate(values, f"project {self.name} with --set")
 
 
 def load_project(name: str, overrides: Mapping[str, Any] | None = None) -> Project:
@@ -363,7 +373,7 @@ def load_project(name: str, overrides: Mapping[str, Any] | None = None) -> Proje
         raise BadInput(f"{path}{line}: not readable as YAML: {problem}.", "Correct that line.") from None
     if not isinstance(values, dict):
         raise BadInput(f"{path}: a project is a mapping of fields to values.", "Start from projects/digits.yaml.")
-    project = _validate(values, str(path), Project)
+    project = _validate(values, str(path))
     if project.name != name:
         raise BadInput(f"{path}: name is {project.name!r}.", f"Set `name: {name}`, or rename the file.")
     return project.replace(overrides) if overrides else project
@@ -388,9 +398,9 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     return result
 
 
-def _validate(values: Mapping[str, Any], where: str, model: type[Project]) -> Project:
+def _validate(values: Mapping[str, Any], where: str) -> Project:
     try:
-        return model.model_validate(values)
+        return Project.model_validate(values)
     except ValidationError as error:
         lines = [_explain(item, values) for item in error.errors()]
         raise BadInput(f"{where}:\n" + "\n".join(f"  {line}" for line in lines), "Correct the named fields.") from None
@@ -407,9 +417,8 @@ def _explain(item: Mapping[str, Any], values: Any) -> str:
 
 
 def _did_you_mean(loc: tuple[Any, ...]) -> str:
-    known = {name for model in (Project, *_Section.__subclasses__()) for name in model.model_fields}
-    if len(loc) == 1:
-        known = set(Project.model_fields)
+    sections: list[type[BaseModel]] = [Project] if len(loc) == 1 else _Section.__subclasses__()
+    known = {name for section in sections for name in section.model_fields}
     close = difflib.get_close_matches(str(loc[-1]), sorted(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 

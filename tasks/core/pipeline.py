@@ -1,6 +1,6 @@
 """Which stages there are and what feeds what: one definition, for Airflow's tasks and for ``updraft run``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,12 +144,14 @@ def run_step(
     overrides: Mapping[str, Any] | None = None,
     run_id: str = "local",
     force: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Executes one step: what an Airflow task, ``updraft stage`` and ``updraft run`` all call.
 
     Args:
         inputs: step name to the store paths of its manifests.
         overrides: dotted spec fields changed for this run.
+        stopped: asked by long work; True ends it.
 
     Raises:
         BadInput: no such stage or project, or an input is missing.
@@ -172,6 +174,7 @@ def run_step(
             partition=partition,
             run_id=run_id,
             force=force,
+            stopped=stopped,
         )
     finally:
         registry.close()

@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="UPDRAFT_", frozen=True)
 
     home: Path = Field(Path(".updraft"), description="Folder of everything the platform writes on this machine.")
-    store: str = Field("", description="Where artifacts live: a folder, or s3://bucket/prefix. Default: HOME/store.")
+    store: str = Field("", description="Folder of the artifacts. Default: HOME/store.")
     database_url: SecretStr = Field(SecretStr(""), description="The registry. Default: SQLite under HOME.")
     projects: Path = Field(ROOT / "projects", description="Folder of the project specs, one YAML each.")
     airflow_port: int = Field(8080, description="Airflow's UI and API.", ge=1, le=65535)
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
 
     @property
     def store_uri(self) -> str:
-        """The artifact store's address: a path or ``s3://bucket/prefix``."""
+        """The artifact store's address."""
         return self.store or str(self.home / "store")
 
     @property

@@ -60,6 +60,7 @@ class Context:
         key: this call's cache key.
         out: the empty folder that becomes the artifact.
         work: a folder that survives a killed attempt, for checkpoints; removed once the artifact is published.
+        stopped: asked by long work that holds processes of its own; True when the caller wants it to end.
     """
 
     spec: Project
@@ -68,6 +69,7 @@ class Context:
     registry: Registry
     partition: str | None
     run_id: str
+    stopped: Callable[[], bool] = lambda: False
     key: str = ""
     out: Path = Path()
     work: Path = Path()
@@ -133,6 +135,7 @@ def execute(
     partition: str | None = None,
     run_id: str = "local",
     force: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Gives the stage's artifact: the one that stands (HIT), or a new one, published whole (MISS).
 
@@ -140,12 +143,13 @@ def execute(
 
     Args:
         force: work even if the artifact stands, under a key of this run's own.
+        stopped: see `Context`.
 
     Raises:
         UpdraftError: the stage failed; nothing of it was published.
     """
     started = time.monotonic()
-    context = Context(spec, inputs, store, registry, partition, run_id)
+    context = Context(spec, inputs, store, registry, partition, run_id, stopped)
     parts = _parts(stage, context, forced_by=run_id if force else None)
     key = digest_json(parts)
     folder = f"{spec.name}/{stage.name}/{key}"

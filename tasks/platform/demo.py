@@ -1,4 +1,4 @@
-"""The first run, as ``make run`` does it: the sample data through Airflow to a live endpoint that is put to the test."""
+"""The first run, as ``make run`` does it: sample data through Airflow to a live endpoint that is put to the test."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -71,7 +71,7 @@ def test_a_file_that_is_no_spec_is_named(write: Any, tmp_path: Path, text: str |
 
 
 def test_an_unknown_project_lists_those_there_are() -> None:
-    with pytest.raises(BadInput, match="Use one of:.*digits"):
+    with pytest.raises(BadInput, match=r"Use one of:.*digits"):
         load_project("nothing")
 
 

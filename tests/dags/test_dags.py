@@ -11,7 +11,18 @@ from tasks.core.config import load_project, project_names
 from tasks.core.pipeline import FEATURES, MONITOR, TRAIN
 from tasks.core.settings import ROOT, settings
 
-HEAVY = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "feast", "optuna", "great_expectations", "bentoml", "sklearn")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "feast",
+    "optuna",
+    "great_expectations",
+    "bentoml",
+    "sklearn",
+)
 
 
 @pytest.fixture(scope="module")

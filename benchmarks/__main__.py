@@ -1,0 +1,52 @@
+"""Runs the areas named on the command line (default: all): a table, and ``benchmarks/results/<area>.json``."""
+
+import importlib
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import Figure
+
+HERE = Path(__file__).parent
+AREAS = ("parsing", "pipeline", "setup")
+"""In the order of what they cost: seconds, minutes, a quarter of an hour."""
+
+
+def main() -> None:
+    """Measures and reports; exits with 2 on an unknown area. A missed target is shown, and is no failure."""
+    wanted = sys.argv[1:] or list(AREAS)
+    unknown = [area for area in wanted if area not in AREAS]
+    if unknown:
+        print(f"error: there is no area {unknown[0]!r}\n  fix: use one of: {', '.join(AREAS)}", file=sys.stderr)
+        raise SystemExit(2)
+    for area in wanted:
+        print(f"Measuring {area}", flush=True)
+        figures = importlib.import_module(f"benchmarks.{area}").measure()
+        _show(area, figures)
+        _write(area, figures)
+
+
+def _show(area: str, figures: list[Figure]) -> None:
+    table = Table("name", "value", "unit", "target", "holds", "against", title=area, title_justify="left")
+    for figure in figures:
+        holds = {True: "yes", False: "[red]MISSED[/]", None: ""}[figure.holds]
+        table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, figure.target, holds, figure.against)
+    Console(width=140).print(table)
+
+
+def _write(area: str, figures: list[Figure]) -> None:
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    rows = [{**vars(figure), "holds": figure.holds} for figure in figures]
+    result = {"date": f"{datetime.now(UTC):%F}", "machine": machine, "figures": rows}
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / f"{area}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
