@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -89,13 +90,21 @@ def doctor() -> None:
 def run(project: ProjectName, sets: Sets = [], force: bool = False, as_json: AsJson = False) -> None:  # noqa: B006
     """Run every stage in this one process, without Airflow."""
     from tasks.platform.local import run_project
+    from tasks.platform.quiet import chatter_to
     from tasks.platform.summary import Summary
 
-    def finished(manifest: Manifest) -> None:
-        if not as_json:
-            out.print(f"  {manifest.line()}")
-
-    manifests = run_project(project, overrides=parse_overrides(sets), force=force, finished=finished)
+    overrides = parse_overrides(sets)
+    load_project(project, overrides)
+    with chatter_to(settings().home / "logs" / "run.log") as terminal:
+        live = Console(file=terminal, highlight=False, soft_wrap=True, quiet=as_json)
+        manifests = run_project(
+            project,
+            overrides=overrides,
+            run_id=f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}",
+            force=force,
+            starting=lambda step: live.print(f"  {step} ...", end="\r") if live.is_terminal else None,
+            finished=lambda manifest: live.print(f"  {manifest.line()}"),
+        )
     if as_json:
         print(json.dumps([json.loads(m.to_json()) for made in manifests.values() for m in made], indent=2))
     else:

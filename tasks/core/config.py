@@ -417,7 +417,7 @@ def _explain(item: Mapping[str, Any], values: Any) -> str:
 
 
 def _did_you_mean(loc: tuple[Any, ...]) -> str:
-    sections: list[type[BaseModel]] = [Project] if len(loc) == 1 else _Section.__subclasses__()
+    sections: list[type[_Section]] = [Project] if len(loc) == 1 else _Section.__subclasses__()
     known = {name for section in sections for name in section.model_fields}
     close = difflib.get_close_matches(str(loc[-1]), sorted(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -7,8 +7,10 @@ code runs on a laptop and on a cluster with other settings.
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.core.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: ``projects/``, ``dags/`` and ``plugins/`` stand beside ``tasks/``."""
@@ -46,5 +48,13 @@ class Settings(BaseSettings):
 
 @lru_cache
 def settings() -> Settings:
-    """This process's settings (``settings.cache_clear()`` reads the environment again)."""
-    return Settings()  # type: ignore[call-arg]
+    """This process's settings (``settings.cache_clear()`` reads the environment again).
+
+    Raises:
+        BadInput: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        faults = [f"UPDRAFT_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+        raise BadInput("; ".join(faults) + ".", "Change or unset the environment variable.") from None

@@ -1,0 +1,152 @@
+"""Shards: a split's rows packed into a few large Arrow files, read back as NumPy arrays over the mapped file.
+
+A shard is one uncompressed record batch, so that reading it costs no decoding and, for a split of one shard, no copy.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.core.errors import UpdraftError
+
+SPLITS = ("train", "validation", "test")
+"""The splits of a dataset, in the order in which reports list them."""
+
+SHARD_BYTES = 256 * 2**20
+"""About how large a shard gets: large reads, yet several of them to share out among ranks."""
+
+_SHAPE = b"image_shape"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split; the arrays are aligned and read-only.
+
+    Attributes:
+        images: uint8, (N, H, W, C).
+        features: extractor's name to float32, (N, F), before any transform.
+        labels: int32, (N,): the index into the spec's classes.
+        entities: what each row is about, N of them.
+        uris: each image's path in the store, N of them.
+    """
+
+    images: np.ndarray
+    features: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    entities: Sequence[str]
+    uris: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def pack(
+    images: np.ndarray,
+    features: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    entities: Sequence[str],
+    uris: Sequence[str],
+    event_times: Sequence[datetime],
+) -> pa.Table:
+    """The table that `write_split` takes, from arrays shaped as in `Split`.
+
+    Args:
+        event_times: when each row's event was, time-zone aware.
+    """
+    columns: dict[str, pa.Array] = {
+        "entity": pa.array(entities, pa.string()),
+        "event_time": pa.array(event_times, pa.timestamp("us", "UTC")),
+        "label": pa.array(np.asarray(labels, np.int32)),
+        "uri": pa.array(uris, pa.string()),
+        "image": _fixed_binary(images),
+    }
+    for name, values in features.items():
+        flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+        columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return pa.table(columns).replace_schema_metadata({_SHAPE: json.dumps(images.shape[1:])})
+
+
+def rows_per_shard(shape: Sequence[int]) -> int:
+    """How many images of ``shape`` go into one shard of about `SHARD_BYTES`."""
+    return max(1, SHARD_BYTES // math.prod(shape))
+
+
+def write_split(folder: Path, name: str, table: pa.Table, rows_per_shard: int = 65_536) -> list[Path]:
+    """Writes ``<name>-00000.arrow``, ... under ``folder``.
+
+    Args:
+        table: as `pack` makes it.
+
+    Returns:
+        The shards in order; an empty table gives one empty shard.
+    """
+    starts = range(0, max(1, table.num_rows), rows_per_shard)
+    return [write_shard(folder, name, number, table.slice(at, rows_per_shard)) for number, at in enumerate(starts)]
+
+
+def write_shard(folder: Path, name: str, number: int, table: pa.Table) -> Path:
+    """Writes ``<name>-<number>.arrow``, for a split that does not fit into memory; equal tables give equal bytes."""
+    # Arrow writes a slice with whatever else its buffers hold; a copy holds the rows alone.
+    rows = table.take(pa.array(range(table.num_rows), pa.int64()))
+    batch = pa.record_batch([column.combine_chunks() for column in rows.columns], schema=table.schema)
+    path = folder / f"{name}-{number:05d}.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_batch(batch)
+    return path
+
+
+def read_table(folder: Path, name: str) -> pa.Table:
+    """The split's table over its memory-mapped shards.
+
+    Raises:
+        UpdraftError: ``folder`` has no such split.
+    """
+    paths = sorted(folder.glob(f"{name}-[0-9]*.arrow"))
+    if not paths:
+        raise UpdraftError(f"{folder} holds no split {name!r}.", "Run the dataset stage again.")
+    return pa.concat_tables(pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths)
+
+
+def read_split(folder: Path, name: str) -> Split:
+    """Reads what `write_split` wrote.
+
+    Raises:
+        UpdraftError: ``folder`` has no such split.
+    """
+    table = read_table(folder, name)
+    shape = json.loads(table.schema.metadata[_SHAPE])
+    features = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+    return Split(
+        images=_joined([_bytes(chunk) for chunk in table["image"].chunks]).reshape(-1, *shape),
+        features={name: _matrix(table[name]) for name in features},
+        labels=_joined([chunk.to_numpy() for chunk in table["label"].chunks]),
+        entities=table["entity"].to_pylist(),
+        uris=table["uri"].to_pylist(),
+    )
+
+
+def _fixed_binary(images: np.ndarray) -> pa.Array:
+    flat = np.ascontiguousarray(images, np.uint8)
+    size = math.prod(flat.shape[1:])
+    return pa.Array.from_buffers(pa.binary(size), len(flat), [None, pa.py_buffer(flat.reshape(-1))])
+
+
+def _bytes(chunk: pa.Array) -> np.ndarray:
+    size = chunk.type.byte_width
+    return np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * size, chunk.offset * size)
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    width = column.type.list_size
+    return _joined([chunk.flatten().to_numpy() for chunk in column.chunks]).reshape(-1, width)
+
+
+def _joined(parts: list[np.ndarray]) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,72 @@
+"""``updraft run digits``: real data through every stage in one process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.core.pipeline import FEATURES, TRAIN
+from tests.pipeline.conftest import Installation
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_stage_published_its_artifact(local: Installation) -> None:
+    stages = {stage for stage, _ in local.manifests()}
+    assert stages == {step.name for step in (*FEATURES, *TRAIN)}
+    assert sum(stage == "ingest" for stage, _ in local.manifests()) == 8
+    assert sum(stage == "tune" for stage, _ in local.manifests()) == 6
+
+
+def test_rows_balance_from_the_drops_to_the_dataset(local: Installation) -> None:
+    manifests = local.manifests()
+    rows = {stage: [m["rows"] for (s, _), m in manifests.items() if s == stage] for stage in ("ingest", "validate")}
+    received, published, quarantined = (sum(r[k] for r in rows["validate"]) for k in ("in", "published", "quarantined"))
+    assert received == sum(r["in"] for r in rows["ingest"]) >= 1797
+    assert received == published + quarantined
+    assert sum(manifests["dataset", None]["metrics"].values()) == published
+
+
+def test_each_kind_of_dirt_is_named(local: Installation) -> None:
+    reasons: set[str] = set()
+    for (stage, _), manifest in local.manifests().items():
+        if stage == "validate":
+            reasons |= manifest["reasons"].keys()
+    assert len(reasons) >= 4, reasons
+
+
+def test_the_model_earned_its_promotion(local: Installation) -> None:
+    report = local.manifests()["evaluate", None]["metrics"]
+    assert report["candidate"]["accuracy"] >= 0.97
+    assert report["candidate"]["accuracy"] > report["baseline"]["accuracy"]
+    listed = local.updraft("models", "list", "digits", "--json")
+    assert json.loads(listed.stdout)["champion"] is True
+
+
+def test_running_again_is_all_hits_and_changes_nothing(local: Installation) -> None:
+    before = local.manifests()
+    again = local.updraft("run", "digits", "--json")
+    assert again.returncode == 0, again.stderr
+    manifests = json.loads(again.stdout)
+    assert {m["cache"] for m in manifests} == {"HIT"}
+    assert local.manifests() == before
+    assert json.loads(local.updraft("models", "list", "digits", "--json").stdout)["version"] == 1
+
+
+def test_a_candidate_that_fails_a_gate_is_refused_with_the_numbers(local: Installation) -> None:
+    impossible = "gates=[{metric: accuracy, min: 1.0}, {metric: accuracy, min: 0.5}]"
+    done = local.updraft("run", "digits", "--set", impossible)
+    assert done.returncode == 1
+    assert "Not promoted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(local.updraft("models", "list", "digits", "--json").stdout)["champion"] is True
+
+
+def test_no_path_of_this_machine_is_in_a_manifest(local: Installation) -> None:
+    for manifest in local.manifests().values():
+        assert str(local.home) not in json.dumps(manifest)
+
+
+def test_nothing_half_made_is_left(local: Installation) -> None:
+    assert list((local.home / "store" / ".partial").iterdir()) == []
+    assert [p for p in (local.home / "work").iterdir() if p.is_dir() and any(Path(p).iterdir())] == []
