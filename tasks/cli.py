@@ -206,8 +206,7 @@ def promote(project: ProjectName, version: int) -> None:
     """Make a version the champion."""
     from tasks.deployment.promote import promote as move
 
-    move(_registry(), project, _version(project, version).version, _user())
-    out.print(f"{project}: champion is now version {version}")
+    out.print(f"{project}: champion is now version {move(_registry(), project, version, _user()).version}")
 
 
 @models.command()
@@ -215,7 +214,7 @@ def rollback(project: ProjectName) -> None:
     """Make the previous champion the champion again."""
     from tasks.deployment.promote import rollback as move
 
-    out.print(f"{project}: champion is now version {move(_registry(), project, _user())}")
+    out.print(f"{project}: champion is now version {move(_registry(), project, _user()).version}")
 
 
 def main() -> None:

@@ -39,9 +39,9 @@ class Version:
     """One immutable model version.
 
     Attributes:
-        key: the candidate's training key: the same candidate is never registered twice.
+        key: its package's key: the same package is never registered twice.
         package: path in the store of the manifest of its package.
-        details: metrics, gate results, and the champion it was judged against.
+        details: metrics, gate results, the candidate's training key, and the champion it was judged against.
     """
 
     project: str
@@ -114,7 +114,7 @@ class Registry:
             return {row.partition: row.manifest for row in db.execute(query.order_by(_PARTITIONS.c.partition))}
 
     def register(self, project: str, key: str, package: str, details: Mapping[str, Any]) -> Version:
-        """The version of the candidate ``key``: a new one with the next number, or the one it already has."""
+        """The version of the package ``key``: a new one with the next number, or the one it already has."""
         while True:
             known = [v for v in self.versions(project) if v.key == key]
             if known:
@@ -125,7 +125,7 @@ class Registry:
                 with self._engine.begin() as db:
                     db.execute(_VERSIONS.insert().values(**values, at=_now()))
             except sa.exc.IntegrityError:
-                continue  # another process took the number, or registered this very candidate: look again
+                continue  # another process took the number, or registered this very package: look again
 
     def versions(self, project: str) -> list[Version]:
         """A project's versions, oldest first."""

@@ -37,13 +37,24 @@ def deploy(ctx: Context) -> Outcome:
     if not gates["passed"]:
         raise Refused(f"{ctx.spec.name}: the candidate did not pass its gates.", "Nothing was deployed; train again.")
     judged_against = (report.get("champion") or {}).get("version")
-    details = {"metrics": report, "gates": gates, "judged_against": judged_against, "run_id": ctx.run_id}
-    version = ctx.registry.register(ctx.spec.name, ctx.input("train").key, ctx.input("package").path, details)
+    candidate, package = ctx.input("train").key, ctx.input("package")
+    details = {
+        "metrics": report,
+        "gates": gates,
+        "candidate": candidate,
+        "judged_against": judged_against,
+        "run_id": ctx.run_id,
+    }
+    version = ctx.registry.register(ctx.spec.name, package.key, package.path, details)
+    champion = ctx.registry.alias(ctx.spec.name, CHAMPION)
+    # A new package of the champion's own weights takes its place: the weights were judged already.
+    same_weights = champion is not None and champion.details["candidate"] == candidate
+    expected = _number(champion) if same_weights else judged_against
     why = f"passed its gates against {f'version {judged_against}' if judged_against else 'no champion'}"
-    _move(ctx.registry, version, judged_against, who="deploy", why=why, run_id=ctx.run_id)
+    _move(ctx.registry, version, expected, who="deploy", why=why, run_id=ctx.run_id)
     promotion = {
         "version": version.version,
-        "previous": judged_against,
+        "previous": expected,
         "endpoint": await_endpoint(ctx.spec.name, version.version),
     }
     (ctx.out / "promotion.json").write_text(json.dumps(promotion, indent=2), encoding="utf-8")

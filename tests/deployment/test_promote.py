@@ -27,11 +27,15 @@ class Platform:
     store: LocalStore
     registry: Registry
 
-    def deploy(self, candidate: str, against: int | None = None, passed: bool = True, force: bool = False) -> Manifest:
+    def deploy(
+        self, candidate: str, against: int | None = None, passed: bool = True, force: bool = False, package: str = ""
+    ) -> Manifest:
         """Runs the stage for a candidate that was judged against the champion ``against``."""
         report = {"candidate": {"accuracy": 0.9}, "champion": None if against is None else {"version": against}}
         metrics = {"train": {}, "evaluate": report, "gate": {"passed": passed, "gates": []}, "package": {}}
         inputs = {name: [self._stage(name, candidate, values)] for name, values in metrics.items()}
+        if package:
+            inputs["package"] = [self._stage("package", f"{candidate} {package}", {})]
         return execute(deploy, project(), inputs, store=self.store, registry=self.registry, force=force)
 
     def champion(self, alias: str = "champion") -> int | None:
@@ -57,7 +61,7 @@ def test_the_first_candidate_becomes_champion_with_its_reasons(platform: Platfor
     assert manifest.metrics == {"version": 1, "previous": None, "endpoint": "no endpoint is running"}
     version = platform.registry.alias("tiny")
     assert version is not None and version.version == 1
-    assert set(version.details) == {"metrics", "gates", "judged_against", "run_id"}
+    assert set(version.details) == {"metrics", "gates", "candidate", "judged_against", "run_id"}
     assert version.package.startswith("tiny/package/")
     (row,) = platform.registry.audit_log("tiny")
     assert row["details"]["why"] == "passed its gates against no champion"
@@ -66,6 +70,12 @@ def test_the_first_candidate_becomes_champion_with_its_reasons(platform: Platfor
 def test_a_better_candidate_replaces_the_champion_and_remembers_it(platform: Platform) -> None:
     platform.deploy("a")
     assert platform.deploy("b", against=1).metrics["previous"] == 1
+    assert (platform.champion(), platform.champion("previous")) == (2, 1)
+
+
+def test_a_new_package_of_the_champions_weights_takes_its_place(platform: Platform) -> None:
+    platform.deploy("a")
+    assert platform.deploy("a", package="with another top_k").metrics["previous"] == 1
     assert (platform.champion(), platform.champion("previous")) == (2, 1)
 
 
