@@ -1,0 +1,76 @@
+"""Shards come back as they were written, mapped where they can be."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.core.errors import UpdraftError
+from tasks.core.shards import pack, read_split, read_table, write_split
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _table(rows: int, shape: tuple[int, int, int] = (4, 3, 1), seed: int = 0) -> tuple[pa.Table, dict]:
+    rng = np.random.default_rng(seed)
+    parts = {
+        "images": rng.integers(0, 256, (rows, *shape), np.uint8),
+        "features": {"image_stats": rng.random((rows, 5), np.float32), "hog": rng.random((rows, 7), np.float32)},
+        "labels": rng.integers(0, 10, rows).astype(np.int32),
+        "entities": [f"é-{i}" for i in range(rows)],
+        "uris": [f"p/ingest/k/files/{i}.png" for i in range(rows)],
+        "event_times": [START + timedelta(seconds=i) for i in range(rows)],
+    }
+    return pack(**parts), parts
+
+
+@settings(deadline=None)
+@given(rows=st.integers(0, 40), per_shard=st.integers(1, 50), shape=st.sampled_from([(8, 8, 1), (2, 5, 3), (1, 1, 1)]))
+def test_rows_come_back_in_order_whatever_the_shard_size(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, per_shard: int, shape: tuple[int, int, int]
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    table, parts = _table(rows, shape)
+    shards = write_split(folder, "train", table, per_shard)
+    split = read_split(folder, "train")
+    assert len(shards) == max(1, -(-rows // per_shard))
+    assert len(split) == rows
+    assert split.images.shape == (rows, *shape) and np.array_equal(split.images, parts["images"])
+    assert np.array_equal(split.labels, parts["labels"]) and split.labels.dtype == np.int32
+    assert list(split.features) == ["image_stats", "hog"]
+    assert all(np.array_equal(split.features[name], parts["features"][name]) for name in split.features)
+    assert split.entities == parts["entities"] and split.uris == parts["uris"]
+    assert read_table(folder, "train")["event_time"].to_pylist() == parts["event_times"]
+
+
+def test_one_shard_is_read_without_a_copy(tmp_path: Path) -> None:
+    table, _ = _table(3000, (32, 32, 3))
+    write_split(tmp_path, "train", table)
+    before = pa.total_allocated_bytes()
+    split = read_split(tmp_path, "train")
+    assert pa.total_allocated_bytes() - before < split.images.nbytes / 10
+    assert not split.images.flags.owndata and not split.features["hog"].flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        split.images[0] = 0
+
+
+def test_splits_of_one_folder_do_not_mix(tmp_path: Path) -> None:
+    for name, rows in (("train", 5), ("train2", 3)):
+        write_split(tmp_path, name, _table(rows)[0], 2)
+    assert len(read_split(tmp_path, "train")) == 5
+
+
+def test_equal_tables_give_equal_bytes_even_when_cut_from_larger_ones(tmp_path: Path) -> None:
+    table, _ = _table(12)
+    pieces = pa.concat_tables([table.slice(0, 5), table.slice(5)])
+    one, two = (write_split(tmp_path, name, t, 8) for name, t in (("a", table), ("b", pieces)))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UpdraftError, match="no split 'test'"):
+        read_split(tmp_path, "test")
