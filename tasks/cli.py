@@ -103,7 +103,7 @@ def run(project: ProjectName, sets: Sets = [], force: bool = False, as_json: AsJ
             run_id=f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}",
             force=force,
             starting=lambda step: live.print(f"  {step} ...", end="\r") if live.is_terminal else None,
-            finished=lambda manifest: live.print(f"  {manifest.line()}"),
+            finished=lambda manifest: live.print(f"  {manifest.line()}", markup=False),
         )
     if as_json:
         print(json.dumps([json.loads(m.to_json()) for made in manifests.values() for m in made], indent=2))
@@ -170,14 +170,14 @@ def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
     spec = load_demo(project)
     out.print(f"  {spec.source.folder}")
     _step(f"Backfilling {project}_features, then running {project}_train")
-    summary = pipeline_through_airflow(spec, settings(), lambda line: out.print(f"  {line}"))
+    summary = pipeline_through_airflow(spec, settings(), lambda line: out.print(f"  {line}", markup=False))
     _step("Asking the live endpoint about the held-out rows")
     held = question_endpoint(spec, summary, settings())
     out.print(f"  {held.correct} of {held.rows} right")
     summary.show(out)
     _addresses()
     url = f"http://{settings().host}:{settings().serving_port}/v1/{project}/predict"
-    out.print(f"Try it:    curl -s -H 'content-type: image/png' --data-binary @{held.sample} {url}")
+    print(f"Try it:    curl -s -H 'content-type: image/png' --data-binary @{held.sample} {url}")
     _refuse_unless_promoted(summary.manifests["gate"][0])
 
 

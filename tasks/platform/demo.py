@@ -9,7 +9,6 @@ import httpx
 from tasks.core.artifacts import Manifest
 from tasks.core.config import Project, load_project
 from tasks.core.errors import UpdraftError
-from tasks.core.pipeline import STEPS
 from tasks.core.registry import Registry
 from tasks.core.settings import Settings
 from tasks.core.stages import load_manifest
@@ -115,10 +114,9 @@ class _Follower:
         for task in airflow.follow(runs[0].dag, dates):
             if task.state in _TOLD:
                 self._say(f"{task.dag} {dates[task.run]} {task.name}: {task.state}{self._how(task)}")
-        steps = list(STEPS)
-        for run in sorted(
-            self._registry.runs(self._project, list(dates)), key=lambda r: (steps.index(r.stage), r.partition)
-        ):
+        # A backfill runs a date again under the same id: the last time counts.
+        last = {(run.stage, run.partition): run for run in self._registry.runs(self._project, list(dates))}
+        for _, run in sorted(last.items()):
             manifest = load_manifest(self._store, run.manifest)
             seen = {"cache": run.cache, "because": run.because, "seconds": run.seconds}
             self.manifests.setdefault(run.stage, []).append(manifest.model_copy(update=seen))

@@ -24,6 +24,10 @@ TICK = 0.05  # seconds between looks at the clock, at ``stopped`` and at process
 LAST_LINES = 12
 PR_SET_PDEATHSIG = 1
 
+_inherited: list[Any] = []
+"""The parent's stream objects, kept in a rank: collecting one that owns its descriptor (an Airflow task's does) would
+close the rank's own stdout."""
+
 
 @dataclass
 class Rank:
@@ -204,6 +208,7 @@ def _leave_parent(parent: int, output: int) -> None:
     for caught in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(caught, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _inherited.extend((sys.stdout, sys.stderr))
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(output, number)
         stream = os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -1,0 +1,21 @@
+"""What the families share: their inputs, and the dense layers with the head."""
+
+import keras
+from keras import layers
+
+from tasks.core.config import Project
+
+
+def inputs(spec: Project, features: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The two inputs: ``image`` uint8 (H, W, C), as decoded, and ``features`` float32 (D,), already transformed."""
+    image = keras.Input(spec.image.shape, dtype="uint8", name="image")
+    return image, keras.Input((features,), dtype="float32", name="features")
+
+
+def classifier(spec: Project, vector: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    """Dense layers of ``spec.model.units``, dropout, and the linear head: a vector to logits (classes,)."""
+    for width in spec.model.units:
+        vector = layers.Dense(width, activation=spec.model.activation)(vector)
+    if spec.model.dropout:
+        vector = layers.Dropout(spec.model.dropout)(vector)
+    return layers.Dense(classes, name="logits")(vector)

@@ -1,0 +1,31 @@
+"""A small convolutional network: LeCun et al., "Gradient-based learning applied to document recognition" (1998).
+
+Batch normalization after each convolution: Ioffe and Szegedy, "Batch Normalization" (2015).
+"""
+
+import keras
+from keras import layers
+
+from tasks.core.config import Project
+from tasks.models.blocks import classifier, inputs
+
+
+def build(spec: Project, classes: int, features: int) -> keras.Model:
+    """One convolution block per entry of ``spec.model.filters``; its flattened maps join the features before the head.
+
+    A block is a 3x3 convolution, batch normalization, the activation, and 2x2 max pooling while there are two pixels
+    to pool in either direction.
+
+    Args:
+        classes: width of the logits.
+        features: width D of the transformed feature vector.
+    """
+    image, dense = inputs(spec, features)
+    maps = layers.Rescaling(1 / 255)(image)
+    for filters in spec.model.filters:
+        maps = layers.Conv2D(filters, 3, padding="same", use_bias=False)(maps)
+        maps = layers.Activation(spec.model.activation)(layers.BatchNormalization(momentum=0.9)(maps))
+        if min(maps.shape[1:3]) > 1:
+            maps = layers.MaxPooling2D()(maps)
+    joined = layers.Concatenate()([layers.Flatten()(maps), dense])
+    return keras.Model([image, dense], classifier(spec, joined, classes), name="convnet")

@@ -1,0 +1,220 @@
+"""Candidate, baseline and champion on the same rows; which champion; and the same question asked twice."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.linear_model import LogisticRegression
+
+from tasks.core.artifacts import Manifest
+from tasks.core.errors import StageFailed
+from tasks.core.registry import Version
+from tasks.core.settings import settings
+from tasks.core.shards import read_split
+from tasks.core.stages import Context, Outcome, execute, stage
+from tasks.evaluation.baseline import logistic_regression
+from tasks.evaluation.evaluate import in_our_order, probabilities
+from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
+from tasks.training.loop import Job, fit
+from tests.digits import Platform, open_platform, project
+
+ROWS = 400
+SPEC = project({"training.epochs": 8})
+
+
+@stage("train", "description", reproducible=False)
+def _train(ctx: Context) -> Outcome:
+    folders = (ctx.store.fetch(ctx.input(name).folder) for name in ("dataset", "transform"))
+    model, _ = fit(Job(ctx.spec, *folders, epochs=ctx.spec.training.epochs), print)
+    model.save(ctx.out / "model.keras")
+    return Outcome()
+
+
+@stage("package", "description", "classes", reproducible=False)
+def _package(ctx: Context) -> Outcome:
+    """A stand-in for a served model: a logistic regression on the pixels, or one that knows nothing."""
+    classes, weights, bias = ctx.spec.classes, np.zeros((64, 10), np.float32), np.zeros(10, np.float32)
+    if ctx.spec.description == "good":
+        regression = _pixels_only(ctx)
+        order = [int(name) for name in classes]
+        weights, bias = regression.coef_.T[:, order].astype(np.float32), regression.intercept_[order].astype(np.float32)
+    onnx.save(_graph(weights, bias), str(ctx.out / MODEL))
+    signature = Signature(
+        project="digits",
+        build="stand-in",
+        classes=classes,
+        image=ctx.spec.image,
+        features=ctx.spec.features,
+        top_k=3,
+        max_body_kib=64,
+        max_pixels=4096,
+    )
+    (ctx.out / SIGNATURE).write_text(signature.model_dump_json())
+    return Outcome()
+
+
+def _pixels_only(ctx: Context) -> LogisticRegression:
+    train = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
+    return LogisticRegression(max_iter=1000).fit(train.images.reshape(-1, 64) / 255, train.labels)
+
+
+def _graph(weights: np.ndarray, bias: np.ndarray) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["float"], ["flat"]),
+        helper.make_node("Mul", ["flat", "scale"], ["pixels"]),
+        helper.make_node("Gemm", ["pixels", "weights", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {"scale": np.array(1 / 255, np.float32), "weights": weights, "bias": bias}
+    graph = helper.make_graph(
+        nodes,
+        "stand_in",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 8, 8, 1]),
+            helper.make_tensor_value_info("image_stats", TensorProto.FLOAT, ["N", 5]),
+        ],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+class Case:
+    """One platform with a trained candidate; champions come and go."""
+
+    def __init__(self) -> None:
+        self.platform: Platform = open_platform()
+        self.data = self.platform.data(SPEC, ROWS)
+        where = {"store": self.platform.store, "registry": self.platform.registry}
+        self.train = execute(_train, SPEC, self.data, **where)
+
+    def evaluate(self) -> Manifest:
+        """Executes the stage."""
+        target = "tasks.evaluation.evaluate:evaluate"
+        return self.platform.run(target, SPEC, train=[self.train], **self.data)
+
+    def crown(
+        self, kind: str, candidate: str, judged_against: int | None = None, classes: str = "0123456789"
+    ) -> Version:
+        """Makes a stand-in the champion: ``good`` or ``ignorant``, as if ``candidate`` were its training key."""
+        registry = self.platform.registry
+        spec = SPEC.model_copy(update={"description": kind, "classes": tuple(classes)})
+        inputs = {"dataset": self.data["dataset"]}
+        package = execute(_package, spec, inputs, store=self.platform.store, registry=registry)
+        version = registry.register(
+            "digits", package.key, package.path, {"candidate": candidate, "judged_against": judged_against}
+        )
+        before = registry.alias("digits")
+        registry.move_alias(
+            "digits", "champion", version.version, expected=before and before.version, who="test", why="test"
+        )
+        return version
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which a candidate has been trained."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPDRAFT_HOME", str(folder))
+        settings.cache_clear()
+        Case()
+    settings.cache_clear()
+    return folder
+
+
+@pytest.fixture
+def case(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """That home's store, with an empty registry."""
+    monkeypatch.setenv("UPDRAFT_HOME", str(trained))
+    monkeypatch.setenv("UPDRAFT_DATABASE_URL", f"sqlite:///{tmp_path / 'registry.db'}")
+    settings.cache_clear()
+    request = Case()
+    assert request.train.cache == "HIT"
+    return request
+
+
+def test_without_champion(case: Case) -> None:
+    manifest = case.evaluate()
+    report = manifest.metrics
+    assert report["rows"] == manifest.rows.published == 80
+    assert report["champion"] is None
+    assert report["candidate"]["accuracy"] > 0.8
+    assert report["baseline"]["accuracy"] > 0.8
+
+    folder = case.platform.store.fetch(manifest.folder)
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_candidate_is_measured_on_the_test_split(case: Case) -> None:
+    model = keras.models.load_model(case.platform.store.fetch(f"{case.train.folder}/model.keras"), compile=False)
+    test = read_split(case.platform.store.fetch(case.data["dataset"][0].folder), "test")
+    features = np.load(case.platform.store.fetch(f"{case.data['transform'][0].folder}/test.npy"))
+    right = model.predict({"image": test.images, "features": features}, verbose=0).argmax(axis=1) == test.labels
+    assert case.evaluate().metrics["candidate"]["accuracy"] == round(float(right.mean()), 6)
+
+
+def test_a_champion_is_measured_from_the_images_bytes_by_class_name(case: Case) -> None:
+    first = case.crown("good", "a")
+    straight = case.evaluate().metrics["champion"]
+    second = case.crown("good", "b", classes="9876543210")
+    turned = case.evaluate().metrics["champion"]
+    assert (straight["version"], turned["version"]) == (first.version, second.version)
+    assert straight["accuracy"] > 0.8
+    assert straight | {"version": 0} == pytest.approx(turned | {"version": 0}, abs=1e-5)
+
+
+def test_an_ignorant_champion_is_a_poor_one(case: Case) -> None:
+    case.crown("ignorant", "a")
+    report = case.evaluate().metrics
+    assert report["champion"]["accuracy"] < 0.3 < report["candidate"]["accuracy"]
+    assert report["champion"]["log_loss"] == pytest.approx(np.log(10), abs=1e-4)
+
+
+def test_another_champion_is_another_question(case: Case) -> None:
+    case.crown("ignorant", "a")
+    first = case.evaluate()
+    case.crown("good", "b")
+    second = case.evaluate()
+    assert first.key != second.key
+    assert "champion" in second.because
+
+
+@pytest.mark.parametrize("had_champion", [False, True], ids=["the first champion", "a later champion"])
+def test_asked_again_after_the_candidate_became_champion_it_is_a_hit(case: Case, had_champion: bool) -> None:
+    against = case.crown("good", "earlier").version if had_champion else None
+    before = case.evaluate()
+    case.crown("ignorant", case.train.key, judged_against=against)
+    after = case.evaluate()
+    assert after.cache == "HIT"
+    assert after.key == before.key
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_baseline_converges_and_knows_classes_it_never_saw(case: Case) -> None:
+    folder = case.platform.store.fetch(case.data["dataset"][0].folder)
+    train, test = (read_split(folder, name) for name in ("train", "test"))
+    zeros = [np.zeros((len(split), 1), np.float32) for split in (train, test)]
+    found = logistic_regression(train, zeros[0], test, zeros[1], classes=11)
+    assert found.shape == (80, 11)
+    assert (found[:, 10] == 0).all()
+    assert np.allclose(found.sum(axis=1), 1)
+
+
+def test_classes_are_matched_by_name() -> None:
+    found = np.array([[0.1, 0.2, 0.7]])
+    assert in_our_order(found, ("c", "a", "b"), ("a", "b", "c")).tolist() == [[0.2, 0.7, 0.1]]
+    assert in_our_order(found, ("c", "a", "b"), ("a", "new")).tolist() == [[0.2, 0.0]]
+
+
+def test_a_diverged_candidate_is_named_as_such() -> None:
+    inputs = [keras.Input((2, 2, 1), dtype="uint8", name="image"), keras.Input((1,), name="features")]
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: 1.0 / x)(inputs[1]))
+    with pytest.raises(StageFailed, match="3 of 4 test rows"):
+        probabilities(model, np.zeros((4, 2, 2, 1), np.uint8), np.array([[0], [1], [0], [0]], np.float32))
