@@ -261,6 +261,10 @@ class Schedules(_Section):
     """Of ``<project>_monitor``."""
 
 
+_NOT_TRIED = {"ranks", "epochs", "timeout_minutes"}
+"""A trial runs alone, for ``tuning.epochs`` epochs."""
+
+
 class Project(_Section):
     """One ML project."""
 
@@ -320,9 +324,16 @@ class Project(_Section):
     def _search_space_names_fields(self) -> Self:
         for path in self.tuning.space:
             section, _, field = path.partition(".")
-            known = {"model": set(Model.model_fields), "training": set(Training.model_fields)}
+            known = {"model": set(Model.model_fields), "training": set(Training.model_fields) - _NOT_TRIED}
             if field not in known.get(section, ()):
-                raise ValueError(f"tuning.space: {path!r} is no field of model or training")
+                raise ValueError(f"tuning.space: {path!r} is no field of model or training that a trial can vary")
+        return self
+
+    @model_validator(mode="after")
+    def _one_column_per_feature(self) -> Self:
+        kinds = [feature.kind for feature in self.features]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"features: a kind may stand once; given: {', '.join(kinds)}")
         return self
 
     def section(self, *paths: str) -> dict[str, Any]:

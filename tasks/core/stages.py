@@ -103,7 +103,7 @@ class Stage:
 
     @property
     def code_version(self) -> str:
-        """Digest of the stage's module and of the project modules it imports, comments and layout left out."""
+        """Digest of the stage's module and of the project modules it imports; comments and docstrings do not count."""
         return _code_version(self.function.__module__)
 
 
@@ -289,9 +289,16 @@ def _code_version(module: str) -> str:
         if name in seen or name in _MACHINERY or path is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        seen[name] = ast.dump(tree)
+        seen[name] = ast.dump(_without_docstrings(tree))
         waiting += _imports(tree)
     return digest_json(seen)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:]
+    return tree
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

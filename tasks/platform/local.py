@@ -58,8 +58,8 @@ def run_project(
     for step in TRAIN:
         if step.after_gate and not done["gate"][0].metrics["passed"]:
             break
-        for partition in _trials(step, spec):
-            run(step, partition, {source: done[source] for source in step.inputs})
+        for trial in _trials(step, spec):
+            run(step, trial, {source: done[source] for source in step.inputs})
     return done
 
 

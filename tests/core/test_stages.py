@@ -171,7 +171,7 @@ def test_code_is_part_of_the_key_but_comments_are_not(tmp_path: Path, monkeypatc
     monkeypatch.setattr(stages, "ROOT", tmp_path)
     (tmp_path / "tasks").mkdir()
     versions = []
-    for source in ("x = 1\n", "# a comment\nx   =  1\n", "x = 2\n", "import tasks.helper\nx = 2\n"):
+    for source in ("x = 1\n", '"""Says what."""\n# and why\nx   =  1\n', "x = 2\n", "import tasks.helper\nx = 2\n"):
         (tmp_path / "tasks" / "mine.py").write_text(source)
         (tmp_path / "tasks" / "helper.py").write_text("y = 1\n")
         stages._code_version.cache_clear()
