@@ -1,0 +1,1 @@
+"""How Airflow runs tasks on one machine."""
