@@ -4,7 +4,8 @@ from datetime import UTC, datetime, time
 
 from airflow.sdk import DAG
 
-from plugins.chains import add_steps, dag_arguments, sound_projects
+from plugins.chains import add_steps, dag_arguments
+from tasks.core.config import sound_projects
 from tasks.core.pipeline import MONITOR
 
 DOC = """\

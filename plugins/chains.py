@@ -1,7 +1,6 @@
 """Puts a pipeline's steps into the DAG at hand: what the files of ``dags/`` share."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,19 +9,11 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from plugins.operators.horovod_operator import HorovodOperator
 from plugins.operators.stage_operator import StageOperator
-from tasks.core.config import Project, load_project, project_names
-from tasks.core.errors import BadInput
+from tasks.core.config import Project
 from tasks.core.pipeline import Step
 
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=5)
-
-
-def sound_projects() -> Iterator[Project]:
-    """Every project whose spec is sound; ``dags/check_specs.py`` reports the others, lest one hide the rest."""
-    for name in project_names():
-        with suppress(BadInput):
-            yield load_project(name)
 
 
 def dag_arguments(spec: Project, pipeline: str, doc: str) -> dict[str, Any]:

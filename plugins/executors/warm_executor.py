@@ -19,9 +19,9 @@ WARM_MODULES = (
     "numpy",
     "pandas",
     "pyarrow.parquet",
-    "cv2",
     "PIL.Image",
-    "skimage.feature",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
     "sklearn.linear_model",
     "tensorflow",
     "keras",
@@ -29,7 +29,15 @@ WARM_MODULES = (
     "horovod.tensorflow",
     "great_expectations",
     "feast",
+    # Feast imports these when it is first asked for data.
+    "feast.infra.compute_engines.local.compute",
+    "feast.infra.offline_stores.duckdb",
+    "feast.infra.online_stores.sqlite",
+    "ibis.backends.duckdb",
     "optuna",
+    "optuna.storages",
+    "jinja2",
+    "tf2onnx",
     # What Airflow itself would import for each task, and for each worker's first one.
     "airflow.dag_processing.bundles.local",
     "airflow.dag_processing.dagbag",
@@ -74,6 +82,8 @@ def warm(modules: Iterable[str]) -> dict[str, str]:
                 log.warning("warm executor: %s is not imported ahead: %r", module, error)
     finally:
         logging.disable(logging.NOTSET)
+        # Else the first collection in each task walks all of this again, and copies every page it marks.
+        gc.freeze()
         gc.enable()
     log.info("warm executor: libraries imported in %.1f s", time.monotonic() - started)
     return missing

@@ -72,8 +72,8 @@ class StageOperator(BaseOperator):
         except UpdraftError as error:
             self.log.error("%s", error)
             raise
-        for line in (manifest.line(), *(f"quarantined {n}: {reason}" for reason, n in manifest.reasons.items())):
-            self.log.info(line)
+        for reason, rows in manifest.reasons.items():
+            self.log.info("quarantined: %d rows, %s", rows, reason)
         return manifest.path
 
     def _skip_unless_passed(self, gate: str) -> None:

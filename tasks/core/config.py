@@ -4,7 +4,8 @@ Every model is frozen and refuses unknown keys. The sentence under a field is wh
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -393,6 +394,13 @@ def load_project(name: str, overrides: Mapping[str, Any] | None = None) -> Proje
 def project_names() -> list[str]:
     """Names of the projects that have a file, sorted."""
     return sorted(path.stem for path in settings().projects.glob("*.yaml"))
+
+
+def sound_projects() -> Iterator[Project]:
+    """Every project whose spec is sound, so that one broken file does not take the others down."""
+    for name in project_names():
+        with suppress(BadInput):
+            yield load_project(name)
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:

@@ -82,6 +82,7 @@ TRAIN = (
         "One trial of the Optuna study; the mapped tasks share one storage.",
         inputs=("dataset", "transform"),
         per="trial",
+        pool="horovod_slots",
     ),
     Step(
         "train",

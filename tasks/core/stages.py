@@ -157,7 +157,7 @@ def execute(
         manifest = _standing(store, folder)
         if manifest is None:
             because = _why_miss(parts, registry, store, spec.name, stage.name, partition)
-            log.info("%s %s: MISS %s (%s)", stage.name, partition or "", key[:12], because)
+            log.info("%s: MISS %s (%s)", " ".join(filter(None, (stage.name, partition))), key[:12], because)
             manifest = _produce(stage, context, parts, key, because, started)
         else:
             same = "code, spec and inputs are unchanged" if parts["inputs"] else "code, spec and source are unchanged"

@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from tasks.core.config import sound_projects
 from tasks.core.errors import UpdraftError
 from tasks.core.settings import ROOT, Settings
 from tasks.platform import supervisor
@@ -20,12 +21,6 @@ from tasks.platform.airflow import Airflow
 from tasks.platform.environment import admin_password, airflow_env, airflow_home, airflow_url, base_env, serving_url
 from tasks.platform.process import Service
 from tasks.platform.supervisor import Progress, Status
-
-POOLS = {
-    "horovod_slots": (os.cpu_count() or 1, "One slot per core: a training job takes one for each of its ranks."),
-    "feast_writer": (1, "Feast's registry has one writer at a time: a racing write would lose objects silently."),
-}
-"""Airflow pools that the DAGs use, with their slots and what they are for."""
 
 
 def up(settings: Settings, progress: Progress = lambda name, what: None, timeout: float = 180.0) -> list[Status]:
@@ -42,7 +37,7 @@ def up(settings: Settings, progress: Progress = lambda name, what: None, timeout
         prepare_database(settings, progress)
         supervisor.start(missing, settings.home, progress, timeout)
         with Airflow(settings) as airflow:
-            for name, (slots, description) in POOLS.items():
+            for name, (slots, description) in pools().items():
                 airflow.set_pool(name, slots, description)
     return status(settings)
 
@@ -82,6 +77,16 @@ def platform(settings: Settings) -> list[Service]:
         _airflow(settings, "scheduler", "--skip-serve-logs", component="scheduler"),
         serving,
     ]
+
+
+def pools() -> dict[str, tuple[int, str]]:
+    """The Airflow pools that the DAGs use, with their slots and what they are for."""
+    # At least as many as the largest job has ranks: with fewer it would stay queued for ever.
+    slots = max([os.cpu_count() or 1, *(spec.training.ranks for spec in sound_projects())])
+    return {
+        "horovod_slots": (slots, "One slot per core: a trial takes one, a training job one for each rank."),
+        "feast_writer": (1, "Feast's registry has one writer at a time: a racing write would lose objects silently."),
+    }
 
 
 def prepare_database(settings: Settings, progress: Progress) -> None:
