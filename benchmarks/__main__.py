@@ -7,6 +7,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +31,7 @@ def main() -> None:
         figures = importlib.import_module(f"benchmarks.{area}").measure()
         _show(area, figures)
         _write(area, figures)
+        _publish()
 
 
 def _show(area: str, figures: list[Figure]) -> None:
@@ -46,6 +48,25 @@ def _write(area: str, figures: list[Figure]) -> None:
     result = {"date": f"{datetime.now(UTC):%F}", "machine": machine, "figures": rows}
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{area}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _publish() -> None:
+    """Writes ``docs/benchmarks.md`` from the newest result of every area."""
+    page = "<!-- Made by `make bench` from benchmarks/results/. -->\n\n# Benchmarks\n"
+    for area in AREAS:
+        path = HERE / "results" / f"{area}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            page += f"\n## {area}\n\n{result['date']}, {result['machine']}. Again: `make bench ONLY={area}`\n\n"
+            page += "| what | value | unit | target | holds | against |\n|---|---|---|---|---|---|\n"
+            page += "".join(_row(row) for row in result["figures"])
+    (HERE.parent / "docs" / "benchmarks.md").write_text(page, encoding="utf-8")
+
+
+def _row(row: dict[str, Any]) -> str:
+    holds = {True: "yes", False: "**missed**", None: ""}[row["holds"]]
+    cells = (row["name"], f"{row['value']:.4g}", row["unit"], row["target"], holds, row["against"])
+    return f"| {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 import typer
 
 from tasks.cli import app
-from tasks.core.config import Project
 from tasks.core.settings import Settings
+from tasks.core.spec import Project
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Made by `make docs` from the code. Edit the docstrings there, not this page. -->\n"

@@ -11,7 +11,7 @@ from feast.data_format import ParquetFormat
 from feast.feast_object import FeastObject
 from feast.types import Array, Float32, String
 
-from tasks.core.config import Project
+from tasks.core.spec import Project
 
 ENTITY = "entity"
 """The join key: the column that names the labelled thing."""

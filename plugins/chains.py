@@ -9,8 +9,8 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from plugins.operators.horovod_operator import HorovodOperator
 from plugins.operators.stage_operator import StageOperator
-from tasks.core.config import Project
 from tasks.core.pipeline import Step
+from tasks.core.spec import Project
 
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=5)

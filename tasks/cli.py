@@ -7,6 +7,7 @@ imported by the commands that need them, so that ``--help`` is quick.
 import json
 import logging
 import os
+import shlex
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -177,7 +178,7 @@ def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
     summary.show(out)
     _addresses()
     url = f"http://{settings().host}:{settings().serving_port}/v1/{project}/predict"
-    print(f"Try it:    curl -s -H 'content-type: image/png' --data-binary @{held.sample} {url}")
+    print(f"Try it:    curl -s -H 'content-type: image/png' --data-binary @{shlex.quote(held.sample)} {url}")
     _refuse_unless_promoted(summary.manifests["gate"][0])
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tasks.core.artifacts import Manifest, Rows
-from tasks.core.config import Project
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, pack, write_split
+from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, execute, load_stage, stage
 from tasks.core.store import Store, open_store
 from tasks.runtime.extractors import extract, widths

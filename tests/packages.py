@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from tasks.core.config import Project
 from tasks.core.registry import Registry, Version
+from tasks.core.spec import Project
 from tasks.core.store import LocalStore
 from tasks.runtime.baseline import BASELINE, summarize
 from tasks.runtime.extractors import names

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project, load_project
+from tasks.core.config import load_project
 from tasks.core.errors import BadInput
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
+from tasks.core.spec import Project
 from tasks.core.stages import execute, load_manifest, load_stage
 from tasks.core.store import open_store
 

@@ -5,7 +5,6 @@ its code, the spec fields it declares, its inputs and whatever outside state it 
 that key is a HIT and nothing runs. Otherwise the stage works in a scratch folder that is published with one rename.
 """
 
-import ast
 import fcntl
 import importlib
 import logging
@@ -14,26 +13,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tasks.core.artifacts import MANIFEST, Manifest, Rows, describe_files, digest_json
-from tasks.core.config import Project
+from tasks.core.code import code_version
 from tasks.core.errors import Refused, UpdraftError
 from tasks.core.registry import Registry
-from tasks.core.settings import ROOT, settings
+from tasks.core.settings import settings
+from tasks.core.spec import Project
 from tasks.core.store import Store
 
 log = logging.getLogger("updraft")
 
 Inputs = Mapping[str, Sequence[Manifest]]
-
-_MACHINERY = {
-    f"tasks.core.{name}"
-    for name in ("artifacts", "config", "errors", "pipeline", "registry", "settings", "stages", "store")
-}
-"""Changing these does not change what a stage computes, so they are no part of a stage's code version."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,7 @@ class Stage:
     @property
     def code_version(self) -> str:
         """Digest of the stage's module and of the project modules it imports; comments and docstrings do not count."""
-        return _code_version(self.function.__module__)
+        return code_version(self.function.__module__)
 
 
 def stage(
@@ -277,45 +270,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for name, inner in value.items():
         flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
     return flat
-
-
-@lru_cache
-def _code_version(module: str) -> str:
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _project_file(name)
-        if name in seen or name in _MACHINERY or path is None:
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        seen[name] = ast.dump(_without_docstrings(tree))
-        waiting += _imports(tree)
-    return digest_json(seen)
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            node.body = node.body[1:]
-    return tree
-
-
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _project_file(module: str) -> Path | None:
-    if module.split(".")[0] not in {"tasks", "feature_repo", "serving"}:
-        return None
-    path = ROOT.joinpath(*module.split("."))
-    found = [p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()]
-    return found[0] if found else None
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
-from tasks.core.config import ColumnRange, Project
 from tasks.core.errors import StageFailed
+from tasks.core.spec import ColumnRange, Project
 
 COLUMNS = (
     *("row_id", "entity", "event_time", "label", "image", "uri"),

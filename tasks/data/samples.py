@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.core.artifacts import digest_bytes
-from tasks.core.config import Project
 from tasks.core.errors import BadInput
+from tasks.core.spec import Project
 
 DAYS = 8
 """Daily drops of ``digits``."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.artifacts import digest_file, digest_json
-from tasks.core.config import Project, Source
 from tasks.core.errors import BadInput
+from tasks.core.spec import Project, Source
 
 
 def partitions(spec: Project) -> list[str]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.core.config import Gate
+from tasks.core.spec import Gate
 from tasks.core.stages import Context, Outcome, stage
 from tasks.evaluation.metrics import HIGHER_IS_BETTER
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from feature_repo.definitions import ENTITY, EVENT_TIME, KNOWN_AT, define
 from tasks.core.artifacts import Manifest, Rows
-from tasks.core.config import Project, Split
 from tasks.core.errors import UpdraftError
 from tasks.core.shards import SPLITS, pack, rows_per_shard, write_shard
+from tasks.core.spec import Project, Split
 from tasks.core.stages import Context, Outcome, stage
 from tasks.core.store import Store
 from tasks.features.feature_store import open_feature_store

@@ -18,9 +18,9 @@ from feast import FeatureStore
 
 from feature_repo.definitions import ENTITY, EVENT_TIME, KNOWN_AT, Definitions, define
 from tasks.core.artifacts import Rows, digest_json
-from tasks.core.config import Project
 from tasks.core.errors import BadInput, Refused
 from tasks.core.settings import settings
+from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, stage
 from tasks.features.feature_store import open_feature_store
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from tasks.core.config import Project
+from tasks.core.spec import Project
 from tasks.models import convnet, mlp
 
 FAMILIES: Mapping[str, Callable[[Project, int, int], keras.Model]] = {"convnet": convnet.build, "mlp": mlp.build}

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from tasks.core.config import Project
+from tasks.core.spec import Project
 
 
 def inputs(spec: Project, features: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:

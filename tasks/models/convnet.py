@@ -6,7 +6,7 @@ Batch normalization after each convolution: Ioffe and Szegedy, "Batch Normalizat
 import keras
 from keras import layers
 
-from tasks.core.config import Project
+from tasks.core.spec import Project
 from tasks.models.blocks import classifier, inputs
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from tasks.core.config import Project
+from tasks.core.spec import Project
 from tasks.models.blocks import classifier, inputs
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf2onnx
 from onnx import numpy_helper
 
-from tasks.core.config import Image
+from tasks.core.spec import Image
 
 OPSET = 18
 

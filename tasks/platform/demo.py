@@ -7,10 +7,11 @@ from datetime import date
 import httpx
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project, load_project
+from tasks.core.config import load_project
 from tasks.core.errors import UpdraftError
 from tasks.core.registry import Registry
 from tasks.core.settings import Settings
+from tasks.core.spec import Project
 from tasks.core.stages import load_manifest
 from tasks.core.store import Store, open_store
 from tasks.platform.airflow import Airflow, Run, TaskInstance

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project, load_project
+from tasks.core.config import load_project
 from tasks.core.pipeline import FEATURES, TRAIN, Step, run_step, trial_name
+from tasks.core.spec import Project
 
 Report = Callable[[Manifest], None]
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.core.config import Feature, Hog, Image, ImageStats
 from tasks.core.errors import BadInput
+from tasks.core.spec import Feature, Hog, Image, ImageStats
 
 STATS = ("brightness", "contrast", "sharpness", "entropy", "ink")
 """Dimensions of ``image_stats``, in order."""

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from tasks.core.config import Image
 from tasks.core.errors import UpdraftError
+from tasks.core.spec import Image
 
 MAX_PIXELS = 64_000_000
 """Largest image decoded unless the caller says otherwise: 192 MB as RGB."""

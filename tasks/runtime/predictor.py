@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict
 
-from tasks.core.config import Feature, Image
 from tasks.core.errors import UpdraftError
+from tasks.core.spec import Feature, Image
 from tasks.runtime.extractors import extract, widths
 from tasks.runtime.images import decode
 

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.core.config import Project
 from tasks.core.errors import UpdraftError
+from tasks.core.spec import Project
 from tasks.models import build_model
 from tasks.training import checkpoint, distributed
 from tasks.training.batches import as_stored, in_order, read_rows

@@ -9,8 +9,8 @@ import optuna
 from optuna.trial import TrialState
 
 from tasks.core.artifacts import digest_json
-from tasks.core.config import Space, Tuning
 from tasks.core.settings import settings
+from tasks.core.spec import Space, Tuning
 
 STARTUP_TRIALS = 10
 """The first trials are random and know nothing of each other; later ones follow what was learned by then."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.core.artifacts import Manifest
+from tasks.core.config import replace
 from tasks.core.errors import RankFailed
 from tasks.core.stages import Context, Outcome, stage
 from tasks.training import curves, loop
@@ -35,7 +36,7 @@ def train(ctx: Context) -> Outcome:
         RankFailed: a rank failed or the time ran out, or the ranks ended with different weights.
     """
     best = best_trial(ctx.inputs["tune"])
-    spec = ctx.spec.replace(best["params"])
+    spec = replace(ctx.spec, best["params"])
     log.info("train: trial %d was the best, with validation accuracy %.4f", best["number"], best["value"])
     payload = {
         "spec": spec.model_dump(mode="json"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.core.artifacts import digest_json
+from tasks.core.config import replace
 from tasks.core.stages import Context, Outcome, stage
 from tasks.training.loop import Job, fit
 from tasks.training.study import run_trial
@@ -42,7 +43,7 @@ def tune(ctx: Context) -> Outcome:
     def objective(params: Mapping[str, Any]) -> tuple[float, float]:
         log.info("%s: %s", name, ", ".join(f"{field} {_short(value)}" for field, value in params.items()))
         job = Job(
-            ctx.spec.replace(params),
+            replace(ctx.spec, params),
             ctx.store.fetch(ctx.input("dataset").folder),
             ctx.store.fetch(ctx.input("transform").folder),
             epochs=ctx.spec.tuning.epochs,

@@ -166,19 +166,19 @@ def test_two_attempts_at_once_do_the_work_once(home: Path) -> None:
 def test_code_is_part_of_the_key_but_comments_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    import tasks.core.stages as stages
+    import tasks.core.code as code
 
-    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
     (tmp_path / "tasks").mkdir()
     versions = []
     for source in ("x = 1\n", '"""Says what."""\n# and why\nx   =  1\n', "x = 2\n", "import tasks.helper\nx = 2\n"):
         (tmp_path / "tasks" / "mine.py").write_text(source)
         (tmp_path / "tasks" / "helper.py").write_text("y = 1\n")
-        stages._code_version.cache_clear()
-        versions.append(stages._code_version("tasks.mine"))
+        code.code_version.cache_clear()
+        versions.append(code.code_version("tasks.mine"))
     (tmp_path / "tasks" / "helper.py").write_text("y = 2\n")
-    stages._code_version.cache_clear()
-    versions.append(stages._code_version("tasks.mine"))
+    code.code_version.cache_clear()
+    versions.append(code.code_version("tasks.mine"))
     assert versions[0] == versions[1]
     assert len(set(versions[1:])) == 4
     assert "tasks.mine" not in sys.modules

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project, load_project
+from tasks.core.config import load_project
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
+from tasks.core.spec import Project
 from tasks.core.stages import execute, load_stage
 from tasks.core.store import Store, open_store
 
@@ -35,7 +36,7 @@ class Source:
     def __init__(self, root: Path) -> None:
         self.folder = root / f"date={DAY}"
         self.folder.mkdir(parents=True)
-        self.spec: Project = load_project("digits").replace({"source.uri": str(root), "source.sample": None})
+        self.spec: Project = load_project("digits", {"source.uri": str(root), "source.sample": None})
         self.store: Store = open_store(settings().store_uri)
 
     def write(

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.artifacts import digest_bytes
+from tasks.core.config import replace
 from tasks.core.errors import BadInput
 from tests.data.conftest import DAY, HEADER, NOON, Source, png
 
@@ -118,7 +119,7 @@ def test_the_same_files_elsewhere_are_the_same_artifact(new_source: Callable[[],
 def test_columns_may_have_the_names_that_the_spec_gives_them(source: Source) -> None:
     source.write([[NOON, "7", "a.png", "e1"]], {"a.png": png(1)}, header=("at", "class", "file", "key"))
     names = {"source.entity": "key", "source.image": "file", "source.label": "class", "source.event_time": "at"}
-    (row,) = source.rows(source.run("ingest", spec=source.spec.replace(names)))
+    (row,) = source.rows(source.run("ingest", spec=replace(source.spec, names)))
     assert (row["entity"], row["label"], row["defect"]) == ("e1", "7", None)
 
 

@@ -10,10 +10,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project, load_project
+from tasks.core.config import load_project, replace
 from tasks.core.errors import BadInput
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
+from tasks.core.spec import Project
 from tasks.core.stages import execute, load_stage
 from tasks.core.store import open_store
 from tasks.data.samples import DIRT, land
@@ -89,7 +90,7 @@ def test_the_gate_finds_the_dirt_and_nothing_else(landed: tuple[Project, Path], 
 
 def test_landing_is_deterministic_and_happens_once(landed: tuple[Project, Path], tmp_path: Path) -> None:
     spec, folder = landed
-    again = spec.replace({"source.uri": str(tmp_path / "again")})
+    again = replace(spec, {"source.uri": str(tmp_path / "again")})
     assert land(again) == tmp_path / "again"
     assert digest_folder(tmp_path / "again") == digest_folder(folder)
     assert land(again) is None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks.core.config import replace
 from tasks.core.errors import BadInput
 from tasks.data.source import digest_folder, partition_folder, partitions, read_labels
 from tests.data.conftest import DAY, HEADER, Source, png
@@ -16,11 +17,11 @@ def test_partitions_are_the_dates_within_start_and_end(source: Source) -> None:
 
 def test_without_an_end_later_dates_count_too(source: Source) -> None:
     (source.folder.parent / "date=2031-05-06").mkdir()
-    assert partitions(source.spec.replace({"end": None})) == [DAY, "2031-05-06"]
+    assert partitions(replace(source.spec, {"end": None})) == [DAY, "2031-05-06"]
 
 
 def test_a_source_that_does_not_exist_is_named_with_the_fix(source: Source) -> None:
-    spec = source.spec.replace({"source.uri": "nowhere"})
+    spec = replace(source.spec, {"source.uri": "nowhere"})
     for use in (lambda: partitions(spec), lambda: partition_folder(spec, DAY)):
         with pytest.raises(BadInput, match="nowhere is not a folder") as caught:
             use()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.core.config import replace
 from tasks.core.errors import BadInput, Refused
 from tasks.data.ingest import SCHEMA
 from tasks.data.quarantine import from_jsonl, read_quarantine
@@ -19,7 +20,7 @@ def check(source: Source, *extra: list[str], files: dict[str, bytes] | None = No
     """Validates ten clean rows and some more: the manifest, and the quarantined rows by row_id."""
     rows = source.write_clean(CLEAN)
     source.write([*rows, *extra], files)
-    spec = source.spec.replace({"validation.tolerated": tolerated})
+    spec = replace(source.spec, {"validation.tolerated": tolerated})
     manifest = source.run("validate", source.run("ingest", spec=spec), spec=spec)
     return manifest, {item.row["row_id"]: item for item in read_quarantine(source.store, "digits", DAY)}
 
@@ -140,7 +141,7 @@ def test_rows_and_reasons_add_up_under_any_dirt(new_source: Callable[[], Source]
     source = new_source()
     source.write_clean(CLEAN)
     source.write([DIRT[kind](number) for number, kind in enumerate(kinds)], {"cut.png": png(100)[:50]})
-    spec = source.spec.replace({"validation.tolerated": 1.0})
+    spec = replace(source.spec, {"validation.tolerated": 1.0})
     manifest = source.run("validate", source.run("ingest", spec=spec), spec=spec)
     rejected = from_jsonl(source.store.read_bytes(f"{manifest.folder}/rejected.jsonl"))
     assert manifest.rows.received == len(kinds) == manifest.rows.published + manifest.rows.quarantined

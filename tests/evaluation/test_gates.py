@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Gate
+from tasks.core.spec import Gate
 from tasks.core.stages import Context, Outcome, execute, stage
 from tasks.evaluation.gates import judge
 from tests.digits import Platform, open_platform, project

@@ -4,7 +4,8 @@ import pytest
 from feast.types import Array, Float32, String
 
 from feature_repo.definitions import define
-from tasks.core.config import Project, load_project, project_names
+from tasks.core.config import load_project, project_names
+from tasks.core.spec import Project
 
 
 @pytest.fixture(params=project_names())

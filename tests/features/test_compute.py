@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.artifacts import Manifest, Rows
+from tasks.core.config import replace
 from tasks.core.errors import BadInput
 from tasks.core.stages import Context, Outcome, stage
 from tasks.data.ingest import SCHEMA
@@ -85,6 +86,6 @@ def test_vectors_have_the_width_that_others_plan_with(platform: Platform) -> Non
 
 
 def test_an_image_too_small_for_an_extractor_is_bad_input(platform: Platform) -> None:
-    spec = platform.spec.replace({"image.height": 3})
+    spec = replace(platform.spec, {"image.height": 3})
     with pytest.raises(BadInput, match="hog"):
         compute(platform, ROWS, spec=spec)

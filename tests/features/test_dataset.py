@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tasks.core import shards
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project, Split
+from tasks.core.config import replace
 from tasks.core.errors import UpdraftError
 from tasks.core.shards import SPLITS, read_split, read_table
+from tasks.core.spec import Project, Split
 from tasks.features.dataset import assign, point_in_time
 from tests.features.conftest import CLASSES, Platform, Row, some_rows, table, uri
 
@@ -190,7 +191,7 @@ def test_a_lost_image_is_named(platform: Platform) -> None:
 
 
 def test_partitions_of_another_spec_are_refused(platform: Platform) -> None:
-    narrower = platform.spec.replace({"features": [{"kind": "image_stats"}]})
+    narrower = replace(platform.spec, {"features": [{"kind": "image_stats"}]})
     parts = [
         platform.materialize(some_rows(20)),
         platform.materialize(some_rows(5, "2026-01-02", 20), "2026-01-02", narrower),

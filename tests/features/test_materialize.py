@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from feast import FeatureStore
 
-from tasks.core.config import Project
+from tasks.core.config import replace
 from tasks.core.errors import BadInput, Refused
 from tasks.core.settings import settings
+from tasks.core.spec import Project
 from tasks.features.feature_store import open_feature_store
 from tasks.features.materialize import offline_folder
 from tests.features.conftest import Platform, Row, some_rows
@@ -72,7 +73,7 @@ def test_writers_take_turns(platform: Platform) -> None:
 def test_dates_of_another_spec_do_not_disturb_a_backfill(platform: Platform) -> None:
     for day in DAYS[:2]:
         platform.materialize(some_rows(3, day), day)
-    narrower = platform.spec.replace({"features": [{"kind": "image_stats"}]})
+    narrower = replace(platform.spec, {"features": [{"kind": "image_stats"}]})
     platform.materialize(some_rows(3, DAYS[0]), DAYS[0], narrower)
     assert _holds(narrower, some_rows(3, DAYS[0])[1])
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tasks.core.config import Model
+from tasks.core.spec import Model
 from tasks.models import build_model
 from tests.digits import project
 

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import Project
 from tasks.core.errors import Refused, UpdraftError
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import pack, read_split, write_split
+from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, Stage, execute
 from tasks.core.store import LocalStore
 from tasks.runtime.baseline import BASELINE, Baseline

@@ -14,7 +14,7 @@ Platform = tuple[Installation, str]
 
 def test_airflow_and_one_process_make_the_same_artifacts(local: Installation, platform: Platform) -> None:
     here, there = local.manifests(), platform[0].manifests()
-    assert here.keys() == there.keys()
+    assert here.keys() == {name for name in there if name[0] != "drift"}  # the monitor runs in Airflow alone
     for name, manifest in here.items():
         told = {"seconds", "created_at", "outputs", "because", "metrics"}
         assert {k: v for k, v in manifest.items() if k not in told} == {

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.feature import hog as reference_hog
 
-from tasks.core.config import Hog, Image, ImageStats
 from tasks.core.errors import BadInput
+from tasks.core.spec import Hog, Image, ImageStats
 from tasks.runtime.extractors import STATS, extract, hog, image_stats, names, widths
 
 BOTH = (ImageStats(kind="image_stats"), Hog(kind="hog", cell=2, block=2))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from tasks.core.config import Image
+from tasks.core.spec import Image
 from tasks.runtime.images import FORMATS, BadImage, decode, inspect
 
 GREY = Image(height=8, width=8, channels=1)

@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tasks.core.artifacts import Manifest
+from tasks.core.config import replace
 from tasks.core.errors import BadInput
 from tasks.core.pipeline import trial_name
 from tasks.training.study import STARTUP_TRIALS, run_trial, storage_url
@@ -27,7 +28,7 @@ print(run_trials([2])[2].to_json())
 
 PROCESS = """
 import json, sys
-from tasks.core.config import Tuning
+from tasks.core.spec import Tuning
 from tasks.training.study import run_trial
 tuning, number = Tuning.model_validate_json(sys.argv[1]), int(sys.argv[2])
 print(json.dumps(run_trial("shared", tuning, number, lambda params: (params["model.dropout"], number / 10))))
@@ -35,7 +36,7 @@ print(json.dumps(run_trial("shared", tuning, number, lambda params: (params["mod
 
 KILLED = """
 import os, signal, sys
-from tasks.core.config import Tuning
+from tasks.core.spec import Tuning
 from tasks.training.study import run_trial
 tuning = Tuning.model_validate_json(sys.argv[1])
 run_trial("killed", tuning, 3, lambda params: os.kill(os.getpid(), signal.SIGKILL))
@@ -99,7 +100,7 @@ def test_parameters_come_from_the_space_and_have_the_spec_s_types(home: Path) ->
         assert params["training.batch_size"] in range(8, 17)
         assert params["model.units"] in ([16], [32, 16])
         assert params["model.activation"] in ("relu", "gelu")
-        assert spec.replace(params).training.batch_size == params["training.batch_size"]
+        assert replace(spec, params).training.batch_size == params["training.batch_size"]
 
 
 def test_later_trials_learn_from_earlier_ones(home: Path) -> None:
