@@ -13,6 +13,8 @@ install: .venv/installed
 	@$(BIN)/python docker/horovod/build_wheel.py --install
 
 .venv/installed: requirements.lock setup.cfg docker/bootstrap.py
+	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON) on this machine"; \
+	  echo "  fix: install Python 3.11, or run: make run PYTHON=/path/to/python3.11"; exit 2; } >&2
 	@$(PYTHON) docker/bootstrap.py
 
 test: install         ## everything; needs nothing but what `install` brings
