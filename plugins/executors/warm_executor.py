@@ -44,11 +44,13 @@ WARM_MODULES = (
     "airflow.providers.standard.decorators.python",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
+    # The machinery that every task needs to read its DAG and to find its stage.
+    "plugins.chains",
 )
 """Imported in this order. Importing one of them starts no thread, opens no connection and runs no TensorFlow op: a
 forked child has only the thread that forked it, and a lock that another one held stays locked for ever.
 
-Libraries only. Our own stages are imported by each task, so that an edited stage runs as its new code version says."""
+Libraries and machinery only. Stages are imported by each task, so that an edited one runs as its code version says."""
 
 
 class WarmLocalExecutor(LocalExecutor):
