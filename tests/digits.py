@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tasks.core.artifacts import Manifest, Rows
+from tasks.core.config import replace
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, pack, write_split
@@ -46,7 +47,7 @@ SPEC = {
 
 def project(overrides: Mapping[str, Any] | None = None) -> Project:
     """A small project over the digits; ``overrides`` maps dotted fields to values."""
-    return Project.model_validate(SPEC).replace(overrides or {})
+    return replace(Project.model_validate(SPEC), overrides or {})
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,11 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
             answer = client.post(f"{url}/predict", content=store.read_bytes(uri), headers=kind)
             if answer.status_code != 200:
                 raise UpdraftError(f"The endpoint answered {answer.status_code}: {answer.text[:300]}", "See its log.")
-            if answer.json()["predictions"][0]["label"] == spec.classes[label]:
+            said = answer.json()
+            if summary.champion and said["version"] != summary.champion.version:
+                message = f"The endpoint answers with version {said['version']}, not {summary.champion.version}."
+                raise UpdraftError(message, "See its log; it should switch within seconds.")
+            if said["predictions"][0]["label"] == spec.classes[label]:
                 correct += 1
                 sample = sample or str(store.fetch(uri))
     # Evaluation ran in TensorFlow, the endpoint in ONNX Runtime: a tie may fall the other way, no more than that.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import UpdraftError
@@ -28,7 +28,6 @@ def _table(rows: int, shape: tuple[int, int, int] = (4, 3, 1), seed: int = 0) ->
     return pack(**parts), parts
 
 
-@settings(deadline=None)
 @given(rows=st.integers(0, 40), per_shard=st.integers(1, 50), shape=st.sampled_from([(8, 8, 1), (2, 5, 3), (1, 1, 1)]))
 def test_rows_come_back_in_order_whatever_the_shard_size(
     tmp_path_factory: pytest.TempPathFactory, rows: int, per_shard: int, shape: tuple[int, int, int]

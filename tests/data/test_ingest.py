@@ -126,7 +126,7 @@ def test_columns_may_have_the_names_that_the_spec_gives_them(source: Source) -> 
 FIELD = st.one_of(st.sampled_from(["", "3", "a.png", "b.png", NOON, "../x", "\x00"]), st.text(max_size=12))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.lists(FIELD, min_size=1, max_size=5), max_size=8), damaged=st.binary(max_size=60))
 def test_no_row_is_lost_whatever_it_holds(
     new_source: Callable[[], Source], rows: list[list[str]], damaged: bytes

@@ -18,7 +18,7 @@ REJECTED = st.builds(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rejected=st.lists(REJECTED, max_size=4))
 def test_what_is_written_is_read_back(tmp_path: Path, rejected: list[Rejected]) -> None:
     store = LocalStore(tmp_path)

@@ -135,7 +135,7 @@ DIRT = {
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=st.lists(st.sampled_from(sorted(DIRT)), max_size=CLEAN))
 def test_rows_and_reasons_add_up_under_any_dirt(new_source: Callable[[], Source], kinds: list[str]) -> None:
     source = new_source()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.feature import hog as reference_hog
@@ -85,7 +85,6 @@ def test_an_image_too_small_for_a_block_is_bad_input() -> None:
     assert "smaller" in caught.value.fix
 
 
-@settings(deadline=None)
 @given(pixels=st.sampled_from([(8, 8, 1), (4, 9, 3), (5, 5, 1)]).flatmap(lambda shape: arrays(np.uint8, shape)))
 def test_any_image_gives_finite_numbers_twice_the_same(pixels: np.ndarray) -> None:
     once, twice = extract(pixels, BOTH), extract(np.asfortranarray(pixels), BOTH)

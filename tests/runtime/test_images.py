@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
@@ -151,14 +151,12 @@ def test_the_limit_is_the_callers() -> None:
 SEEDS = [encode(photograph(16), form) for form in FORMATS]
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_random_bytes_are_a_bad_image_and_nothing_else(data: bytes) -> None:
     with pytest.raises(BadImage):
         decode(data, GREY)
 
 
-@settings(deadline=None)
 @given(seed=st.sampled_from(SEEDS), at=st.integers(0, 10_000), value=st.binary(min_size=1, max_size=8))
 def test_a_damaged_file_is_an_image_or_a_bad_image(seed: bytes, at: int, value: bytes) -> None:
     at %= len(seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import stages
+from tasks.core import code, stages
 from tasks.core.settings import ROOT
 from tasks.training.train import train
 from tasks.training.tune import tune
@@ -15,8 +15,8 @@ from tasks.training.tune import tune
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the code that code versions are made from, each time anew."""
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(stages, "ROOT", tmp_path)
-    monkeypatch.setattr(stages, "_code_version", stages._code_version.__wrapped__)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "code_version", code.code_version.__wrapped__)
     return tmp_path
 
 

@@ -1,0 +1,105 @@
+"""The operators around real stages: what a task returns, when it fails, is skipped, is stopped."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from plugins.operators.horovod_operator import HorovodOperator
+from plugins.operators.stage_operator import StageOperator
+from tasks.core.artifacts import Manifest
+from tasks.core.config import load_project
+from tasks.core.errors import RankFailed
+from tasks.core.registry import Registry
+from tasks.core.settings import settings
+from tasks.core.stages import Outcome, Stage, execute, load_manifest
+from tasks.core.store import open_store
+from tasks.data.samples import land
+from tests.digits import open_platform
+
+
+def context(**params: Any) -> dict[str, Any]:
+    """What Airflow gives `execute`, as far as an operator looks."""
+    return {"params": params, "run_id": "manual-1"}
+
+
+def standing(name: str, metrics: dict[str, Any]) -> Manifest:
+    """A published artifact that has only metrics."""
+    stage = Stage(name, lambda ctx: Outcome(metrics=metrics), (), False, None)
+    store, registry = open_store(settings().store_uri), Registry(settings().registry_url)
+    return execute(stage, load_project("digits"), {}, store=store, registry=registry)
+
+
+@pytest.fixture
+def ingest(home: Path) -> StageOperator:
+    land(load_project("digits"))
+    return StageOperator(task_id="ingest", step="ingest", project="digits", inputs={}, partition="2026-01-01")
+
+
+def test_a_task_returns_the_path_of_its_manifest_and_no_data(ingest: StageOperator) -> None:
+    path = ingest.execute(context())
+    manifest = load_manifest(open_store(settings().store_uri), path)
+    assert (manifest.stage, manifest.partition, manifest.cache) == ("ingest", "2026-01-01", "MISS")
+    assert ingest.execute(context()) == path
+
+
+def test_params_override_the_spec_for_this_run(ingest: StageOperator) -> None:
+    ingest.param_fields = {"trials": "tuning.trials", "seed": "training.seed"}
+    with pytest.raises(AirflowFailException, match=r"tuning\.trials"):
+        ingest.execute(context(trials=0, seed=1))
+    with pytest.raises(AirflowFailException, match="Did you mean 'ranks'"):
+        ingest.execute(context(set={"training.rank": 1}))
+    assert ingest.execute(context(trials=2, seed=None, set={"training.ranks": 1})).startswith("digits/ingest/")
+
+
+def test_force_runs_again_under_a_key_of_its_own(ingest: StageOperator) -> None:
+    assert ingest.execute(context(force=True)) != ingest.execute(context())
+
+
+def test_bad_input_fails_at_once_since_a_retry_cannot_mend_it(ingest: StageOperator) -> None:
+    ingest.partition = "2026-02-31"
+    with pytest.raises(AirflowFailException, match="2026-02-31"):
+        ingest.execute(context())
+
+
+def test_what_the_gate_refused_is_skipped_with_the_reason(home: Path) -> None:
+    gate = standing("gate", {"passed": False, "gates": [{"gate": "accuracy at least 0.97", "passed": False}]})
+    package = StageOperator(task_id="package", step="package", project="digits", inputs={"gate": gate.path})
+    with pytest.raises(AirflowSkipException, match=r"Not promoted: accuracy at least 0\.97"):
+        package.execute(context())
+
+
+@pytest.mark.slow
+def test_a_killed_training_task_ends_its_ranks(home: Path) -> None:
+    spec = load_project("digits")
+    tune = standing("tune", {"number": 0, "params": {}, "value": 0.5, "loss": 1.0})
+    data = open_platform().data(spec, 240)
+    inputs = {name: manifests[0].path for name, manifests in data.items()} | {"tune": tune.path}
+    train = HorovodOperator(task_id="train", step="train", project="digits", inputs=inputs)
+
+    class KillAtTheFirstEpoch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "epoch 1/" in record.getMessage():
+                train.on_kill()
+
+    with _listening(KillAtTheFirstEpoch()), pytest.raises(RankFailed, match="stopped"):
+        train.execute(context(set={"training.epochs": 5000}))
+    assert not list((home / "store" / "digits").glob("train/*/manifest.json"))
+
+
+class _listening:
+    """Has the platform's log heard by a handler for a while."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._handler, self._log = handler, logging.getLogger("updraft")
+
+    def __enter__(self) -> None:
+        self._level = self._log.level
+        self._log.setLevel(logging.INFO)
+        self._log.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self._handler)
+        self._log.setLevel(self._level)
