@@ -12,7 +12,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -185,8 +185,10 @@ def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
 @models.command("list")
 def list_models(project: ProjectName, as_json: AsJson = False) -> None:
     """List the versions of a project's model."""
-    champion = _registry().alias(load_project(project).name)
-    for version in _registry().versions(project):
+    champion, versions = _registry().alias(load_project(project).name), _registry().versions(project)
+    if not versions and not as_json:
+        out.print(f"{project} has no version yet. Train one: updraft run {project}")
+    for version in versions:
         accuracy = version.details["metrics"]["candidate"]["accuracy"]
         mark = " champion" if champion and champion.version == version.version else ""
         row = {"version": version.version, "accuracy": accuracy, "at": str(version.at), "champion": bool(mark)}
@@ -228,17 +230,30 @@ def main() -> None:
     try:
         app()
     except UpdraftError as error:
-        err.print(f"[red]error:[/] {error}", markup=True)
-        sys.exit(error.exit_code)
+        _fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        log = settings().home / "logs" / "updraft.log"
+        _fail(_unexpected(error))
+
+
+def _fail(error: UpdraftError) -> NoReturn:
+    err.print("[red]error:[/]", end=" ")
+    err.print(str(error), markup=False)
+    sys.exit(error.exit_code)
+
+
+def _unexpected(error: Exception) -> UpdraftError:
+    """What to tell a person about a fault of ours; the stack trace goes to a file."""
+    home = settings().home
+    log = home / "logs" / "updraft.log"
+    try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
-        err.print(f"[red]error:[/] unexpected: {type(error).__name__}: {error}\n  fix: report it with the end of {log}")
-        sys.exit(1)
+            traceback.print_exception(error, file=file)
+    except OSError as fault:
+        return BadInput(f"{home} cannot be written: {fault.strerror}.", "Set UPDRAFT_HOME to a folder that can be.")
+    return UpdraftError(f"Unexpected: {type(error).__name__}: {error}.", f"Report it with the end of {log}.")
 
 
 def _registry() -> Registry:

@@ -61,6 +61,15 @@ def test_a_store_that_cannot_be_written(updraft, tmp_path: Path, monkeypatch: py
     assert "UPDRAFT_STORE" in text
 
 
+@pytest.mark.parametrize("command", ["run", "models list"])
+def test_a_home_that_cannot_be_written(updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UPDRAFT_HOME", str(tmp_path / "file" / "home"))
+    code, text = updraft(*command.split(), "digits")
+    assert code == 2
+    assert "UPDRAFT_HOME" in text
+
+
 def test_a_broken_setting(updraft, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("UPDRAFT_AIRFLOW_PORT", "many")
     code, text = updraft("status")
