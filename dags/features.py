@@ -1,10 +1,8 @@
 """``<project>_features``: one partition of raw data becomes features, offline and online. Daily, backfillable."""
 
-from datetime import UTC, datetime, time
-
 from airflow.sdk import DAG
 
-from plugins.chains import add_steps, dag_arguments
+from plugins.chains import add_steps, dag_arguments, midnight
 from tasks.core.config import sound_projects
 from tasks.core.pipeline import FEATURES
 
@@ -13,16 +11,10 @@ Ingests one day's drop, checks it (bad rows go to quarantine with their reasons)
 Feast. Backfill any range of dates: a date that is unchanged is a HIT and costs nothing."""
 
 
-def _midnight(day):  # type: ignore[no-untyped-def]
-    return day and datetime.combine(day, time(), UTC)
-
-
 for spec in sound_projects():
     with DAG(
         **dag_arguments(spec, "features", DOC),
-        schedule=spec.schedules.features,
-        start_date=_midnight(spec.start),
-        end_date=_midnight(spec.end),
+        end_date=spec.end and midnight(spec.end),
         catchup=True,
         max_active_runs=4,
     ) as dag:

@@ -1,7 +1,5 @@
 """``<project>_monitor``: watches the live endpoint."""
 
-from datetime import UTC, datetime, time
-
 from airflow.sdk import DAG
 
 from plugins.chains import add_steps, dag_arguments
@@ -15,10 +13,11 @@ index per feature) and reports those that drifted. It never blocks the endpoint:
 for spec in sound_projects():
     with DAG(
         **dag_arguments(spec, "monitor", DOC),
-        schedule=spec.schedules.monitor,
-        start_date=datetime.combine(spec.start, time(), UTC),
         catchup=False,
         max_active_runs=1,
     ) as dag:
-        add_steps(MONITOR, spec, partition="{{ dag_run.run_after.strftime('%Y-%m-%dT%H') }}")
+        # The last whole hour: the present one has just begun when a scheduled run starts.
+        add_steps(
+            MONITOR, spec, partition="{{ (dag_run.run_after - macros.timedelta(hours=1)).strftime('%Y-%m-%dT%H') }}"
+        )
     globals()[dag.dag_id] = dag

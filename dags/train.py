@@ -1,7 +1,5 @@
 """``<project>_train``: from the feature store to a promoted champion, or to a refusal that says why."""
 
-from datetime import UTC, datetime, time
-
 from airflow.sdk import DAG, Param, task
 
 from plugins.chains import add_steps, dag_arguments
@@ -23,8 +21,6 @@ def plan_trials(params: dict | None = None) -> list[str]:
 for spec in sound_projects():
     with DAG(
         **dag_arguments(spec, "train", DOC),
-        schedule=spec.schedules.train,
-        start_date=datetime.combine(spec.start, time(), UTC),
         catchup=False,
         max_active_runs=1,
         params={

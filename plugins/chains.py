@@ -1,10 +1,10 @@
 """Puts a pipeline's steps into the DAG at hand: what the files of ``dags/`` share."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from airflow.sdk import XComArg
+from airflow.sdk import CronDataIntervalTimetable, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from plugins.operators.horovod_operator import HorovodOperator
@@ -16,9 +16,20 @@ RETRIES = 2
 RETRY_DELAY = timedelta(seconds=5)
 
 
+def midnight(day: date) -> datetime:
+    """The day's first moment, UTC."""
+    return datetime.combine(day, time(), UTC)
+
+
 def dag_arguments(spec: Project, pipeline: str, doc: str) -> dict[str, Any]:
-    """What every DAG of a project has in common."""
+    """What every DAG of a project has in common, and its schedule.
+
+    A scheduled run is for the interval that has just ended: only then has all of a day's data arrived.
+    """
+    schedule = getattr(spec.schedules, pipeline)
     return {
+        "schedule": schedule and CronDataIntervalTimetable(schedule, timezone="UTC"),
+        "start_date": midnight(spec.start),
         "dag_id": f"{spec.name}_{pipeline}",
         "description": spec.description,
         "doc_md": f"**{spec.name}** — {spec.description}\n\n{doc}\n\nMade from `projects/{spec.name}.yaml`.",

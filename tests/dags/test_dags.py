@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
 from tasks.core.config import load_project, project_names
 from tasks.core.pipeline import FEATURES, MONITOR, TRAIN
@@ -98,6 +101,18 @@ def test_a_broken_spec_is_reported_and_hides_no_other_dag(
     assert path.endswith("check_specs.py")
     assert "broken.yaml" in error
     assert "Did you mean 'training'?" in error
+
+
+def test_a_scheduled_run_is_for_the_interval_that_has_ended(dags: DagBag) -> None:
+    for pipeline, length in (("features", timedelta(days=1)), ("monitor", timedelta(hours=1))):
+        # As the scheduler reads it.
+        dag = DagSerialization.from_dict(DagSerialization.to_dict(dags.dags[f"digits_{pipeline}"]))
+        first = dag.timetable.next_dagrun_info(
+            last_automated_data_interval=None, restriction=TimeRestriction(dag.start_date, None, catchup=True)
+        )
+        assert first is not None
+        assert first.data_interval.start == dag.start_date
+        assert first.run_after == first.data_interval.end == dag.start_date + length
 
 
 def test_dag_files_are_thin() -> None:
