@@ -18,7 +18,7 @@ install: .venv/installed
 	@$(PYTHON) docker/bootstrap.py
 
 test: install         ## everything; needs nothing but what `install` brings
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 bench: install        ## tables of measurements; ONLY=area for one of them
 	@$(BIN)/python -m benchmarks $(ONLY)

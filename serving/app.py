@@ -1,7 +1,7 @@
 """The endpoint's HTTP interface, as an ASGI application that BentoML mounts.
 
 ``POST /v1/{project}/predict``, ``POST /v1/{project}/feedback``, ``GET /v1/{project}``, and ``GET /``. Bodies are read
-and checked here, not by a framework: a request's cost is its image, and every error has one shape.
+and checked here, not by a framework: a request's cost is its rows, and every error has one shape.
 """
 
 import logging
@@ -19,12 +19,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import HANDLERS, Problem, bad_image
+from serving.errors import HANDLERS, Problem, bad_image, bad_row
 from serving.models import Live, Models
-from serving.payload import read_images, read_json
+from serving.payload import read_images, read_json, read_rows
+from tasks.runtime.baseline import watched
 from tasks.runtime.images import BadImage
 from tasks.runtime.installation import installation
-from tasks.runtime.predictor import Example, Predictor
+from tasks.runtime.instances import BadRow
+from tasks.runtime.predictor import Inputs, Predictor
 from tasks.runtime.requests import RequestLog
 
 log = logging.getLogger("updraft.serving")
@@ -69,19 +71,22 @@ class Endpoint:
             "version": live.version,
             "since": live.since.isoformat(timespec="seconds"),
             "classes": signature.classes,
-            "image": signature.image.model_dump(),
+            "image": signature.image and signature.image.model_dump(),
+            "columns": [column.model_dump() for column in signature.columns],
             "metrics": live.metrics,
         }
         return JSONResponse(description)
 
     async def predict(self, request: Request) -> Response:
-        """Labels and probabilities of the images sent."""
+        """Labels and probabilities of the images or rows sent."""
         live = self._find(request)
-        images = await read_images(request, live.predictor.signature.max_body_kib * 1024)
-        # In a thread, so that one large image does not hold up the others, nor the health checks.
-        examples, probabilities = await anyio.to_thread.run_sync(_run, live.predictor, images)
+        limit = live.predictor.signature.max_body_kib * 1024
+        table = live.predictor.signature.image is None
+        given = await (read_rows if table else read_images)(request, limit)
+        # In a thread, so that one large request does not hold up the others, nor the health checks.
+        inputs, probabilities = await anyio.to_thread.run_sync(_run, live.predictor, given)
         predictions = [_prediction(live.predictor, row) for row in probabilities]
-        self._record(request, live, examples, predictions)
+        self._record(request, live, inputs, predictions)
         answer = {
             "project": live.predictor.signature.project,
             "version": live.version,
@@ -116,10 +121,9 @@ class Endpoint:
             503, "no_champion", f"{project} has no champion yet: run its train DAG, or updraft run {project}."
         )
 
-    def _record(
-        self, request: Request, live: Live, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-    ) -> None:
-        for index, (example, prediction) in enumerate(zip(examples, predictions, strict=True)):
+    def _record(self, request: Request, live: Live, inputs: Inputs, predictions: Sequence[Mapping[str, Any]]) -> None:
+        features = watched(live.predictor.signature.features, inputs.features)
+        for index, prediction in enumerate(predictions):
             record = {
                 "kind": "prediction",
                 "request_id": request.state.request_id,
@@ -127,7 +131,7 @@ class Endpoint:
                 "version": live.version,
                 "label": prediction["label"],
                 "probability": prediction["probability"],
-                "features": example.features,
+                "features": {group: values[index] for group, values in features.items()},
             }
             self._log.append(live.predictor.signature.project, record)
 
@@ -156,14 +160,27 @@ class RequestIds:
             log.exception("Request %s failed.", request_id)
 
 
-def _run(predictor: Predictor, images: Sequence[bytes]) -> tuple[list[Example], np.ndarray]:
-    examples = []
+def _run(predictor: Predictor, given: Sequence[Any]) -> tuple[Inputs, np.ndarray]:
+    prepare = _prepare_rows if predictor.signature.image is None else _prepare_images
+    inputs = prepare(predictor, given)
+    return inputs, predictor.predict(inputs)
+
+
+def _prepare_images(predictor: Predictor, images: Sequence[bytes]) -> Inputs:
+    rows = []
     for index, data in enumerate(images):
         try:
-            examples.append(predictor.prepare(data))
+            rows.append(predictor.prepare(data))
         except BadImage as error:
             raise bad_image(error, index) from None
-    return examples, predictor.predict(examples)
+    return Inputs.join(rows)
+
+
+def _prepare_rows(predictor: Predictor, rows: Sequence[Mapping[str, Any]]) -> Inputs:
+    try:
+        return predictor.prepare_rows(rows)
+    except BadRow as error:
+        raise bad_row(error) from None
 
 
 def _prediction(predictor: Predictor, probabilities: np.ndarray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from tasks.runtime.images import BadImage
+from tasks.runtime.instances import BadRow
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -27,12 +28,19 @@ class Problem(Exception):
 
 def too_large(limit: int) -> Problem:
     """The body has more than ``limit`` bytes."""
-    return Problem(413, "body_too_large", f"The body is larger than {limit} bytes. Send a smaller or fewer images.")
+    return Problem(
+        413, "body_too_large", f"The body is larger than {limit} bytes. Send fewer or smaller ones in a request."
+    )
 
 
 def bad_image(error: BadImage, index: int) -> Problem:
     """Image ``index`` of the request cannot be decoded; the code is the decoder's reason."""
     return Problem(422, error.reason, f"Image {index}: {error.message} {error.fix}")
+
+
+def bad_row(error: BadRow) -> Problem:
+    """A row of the request is none that the model takes; the message names it, and the code is the reason."""
+    return Problem(422, error.reason, f"{error.message} {error.fix}")
 
 
 async def on_problem(request: Request, error: Exception) -> Response:

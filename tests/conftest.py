@@ -1,14 +1,21 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
 from tasks.core.settings import settings
+from tasks.core.spec import Project
+from tasks.core.stages import Context, Outcome, Stage
 from tasks.platform.environment import ONE_THREAD, QUIET
+from tests.servers.postgres import postgres  # noqa: F401
+from tests.servers.s3 import s3, s3_server  # noqa: F401
 
 # As in every process of the platform, and before anything imports TensorFlow: the same sums, one thread per operation.
 os.environ.update(QUIET | ONE_THREAD)
@@ -16,6 +23,43 @@ os.environ.update(QUIET | ONE_THREAD)
 # How long an example takes depends on what else the machine does: no test here is about time.
 hypothesis_settings.register_profile("updraft", deadline=None)
 hypothesis_settings.load_profile("updraft")
+
+
+_IN_NO_KEY = {"name", "description", "owner", "section", "model_dump", "model_copy", "model_dump_json"}
+"""Of a spec: what stages may read whatever they declare, for it is in every key or changes no artifact."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def stages_read_what_they_declare() -> Iterator[None]:
+    """Every stage of the platform that a test executes fails if it reads a section of the spec that its key lacks."""
+    work, read, reading = Stage.work, Project.__getattribute__, threading.local()
+
+    def noted(spec: Project, name: str) -> Any:
+        # What the spec's own checks read, when a stage makes another spec of it, says nothing.
+        if not name.startswith("_") and sys._getframe(1).f_globals["__name__"] != Project.__module__:
+            getattr(reading, "seen", set()).add(name)
+        return read(spec, name)
+
+    def watched(self: Stage, context: Context) -> Outcome:
+        reading.seen = set()
+        outcome = work(self, context)
+        undeclared = reading.seen - {field.partition(".")[0] for field in self.fields} - _IN_NO_KEY
+        assert not undeclared, f"stage {self.name} reads {sorted(undeclared)}, which pipeline.py does not declare"
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Project, "__getattribute__", noted)
+        patch.setattr(Stage, "work", watched)
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shares the tests out among workers by file, so that what a file sets up is set up once; the pipelines are one."""
+    for item in items:
+        file = item.path.parent if item.path.parent.name == "pipeline" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(file.relative_to(item.config.rootpath))))
+    # The longest first, else one worker waits for it alone in the end.
+    items.sort(key=lambda item: item.path.parent.name != "pipeline")
 
 
 @pytest.fixture

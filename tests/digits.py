@@ -18,9 +18,10 @@ from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, pack, write_split
 from tasks.core.spec import Project
-from tasks.core.stages import Context, Outcome, execute, load_stage, stage
+from tasks.core.stages import Context, Outcome, execute
 from tasks.core.store import Store, open_store
 from tasks.runtime.extractors import extract, widths
+from tests.stages import load_stage, stage
 
 SPEC = {
     "name": "digits",

@@ -90,7 +90,7 @@ def test_an_unexpected_fault_goes_to_the_log(updraft, home: Path, monkeypatch: p
     def broken(*_: object) -> None:
         raise RuntimeError("something odd")
 
-    monkeypatch.setattr("tasks.cli.load_project", broken)
+    monkeypatch.setattr("tasks.cli.models.load_project", broken)
     code, told = updraft("models", "list", "digits")
     assert code == 1
     assert "something odd" in told

@@ -20,6 +20,8 @@ WARM_MODULES = (
     "pandas",
     "pyarrow.parquet",
     "PIL.Image",
+    "cv2",
+    "duckdb",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "sklearn.linear_model",

@@ -1,9 +1,10 @@
 """One stage as one Airflow task."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tasks.core.errors import BadInput, UpdraftError
@@ -11,6 +12,24 @@ from tasks.core.pipeline import find_step, run_step
 from tasks.core.settings import settings
 from tasks.core.stages import load_manifest
 from tasks.core.store import open_store
+
+
+def use_s3_connection(name: str) -> None:
+    """Makes the credentials of an Airflow Connection those of this task's process, for every ``s3://`` it opens.
+
+    Login and password are the key; ``aws_session_token``, ``region_name`` and ``endpoint_url`` may stand in its extra.
+    """
+    connection = BaseHook.get_connection(name)
+    extra = connection.extra_dejson
+    found = {
+        "AWS_ACCESS_KEY_ID": connection.login,
+        "AWS_SECRET_ACCESS_KEY": connection.password,
+        "AWS_SESSION_TOKEN": extra.get("aws_session_token"),
+        "AWS_DEFAULT_REGION": extra.get("region_name"),
+        "UPDRAFT_S3_ENDPOINT_URL": extra.get("endpoint_url"),
+    }
+    os.environ.update({name: value for name, value in found.items() if value})
+    settings.cache_clear()
 
 
 class StageOperator(BaseOperator):
@@ -50,6 +69,8 @@ class StageOperator(BaseOperator):
 
         A fault of the input fails the task at once, since a retry cannot mend it; any other is retried.
         """
+        if settings().s3_connection:
+            use_s3_connection(settings().s3_connection)
         inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in self.inputs.items()}
         if find_step(self.step).after_gate:
             self._skip_unless_passed(inputs["gate"][0])

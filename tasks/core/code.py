@@ -10,8 +10,8 @@ from tasks.core.settings import ROOT
 
 _MACHINERY = {
     f"tasks.core.{name}"
-    for name in ("artifacts", "code", "config", "errors", "pipeline", "registry", "settings", "spec", "stages", "store")
-}
+    for name in ("artifacts", "code", "config", "digests", "errors", "pipeline", "registry", "s3", "settings", "stages")
+} | {"tasks.core.store"}
 """Changing these does not change what a stage computes, so they are no part of a stage's code version."""
 
 
@@ -26,7 +26,7 @@ def code_version(module: str) -> str:
     while waiting:
         name = waiting.pop()
         path = _project_file(name)
-        if name in seen or name in _MACHINERY or path is None:
+        if name in seen or name in _MACHINERY or name.startswith("tasks.core.spec") or path is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         seen[name] = ast.dump(_without_docstrings(tree))

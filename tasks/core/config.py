@@ -1,8 +1,10 @@
 """Reading a project's YAML file, changing fields of it for one run, and saying what is wrong with it."""
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -38,10 +40,15 @@ def load_project(name: str, overrides: Mapping[str, Any] | None = None) -> Proje
         raise BadInput(f"{path}{line}: not readable as YAML: {problem}.", "Correct that line.") from None
     if not isinstance(values, dict):
         raise BadInput(f"{path}: a project is a mapping of fields to values.", "Start from projects/digits.yaml.")
-    project = _validate(values, str(path))
+    project = _validate(_with_expectations(path, values), str(path))
     if project.name != name:
         raise BadInput(f"{path}: name is {project.name!r}.", f"Set `name: {name}`, or rename the file.")
     return replace(project, overrides) if overrides else project
+
+
+def expectations_path(name: str) -> Path:
+    """Where a project's suite stands, beside its YAML file."""
+    return settings().projects / f"{name}.expectations.json"
 
 
 def replace(project: Project, overrides: Mapping[str, Any]) -> Project:
@@ -88,6 +95,19 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     return result
 
 
+def _with_expectations(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with the suite beside the file put in; neither is changed."""
+    suite = expectations_path(path.stem)
+    if not suite.is_file() or not isinstance(values.get("validation", {}), dict):
+        return values
+    try:
+        rules = json.loads(suite.read_text(encoding="utf-8"))["expectations"]
+    except (ValueError, KeyError, TypeError) as error:
+        fix = 'It is JSON: {"name": ..., "expectations": [{"type": ..., "kwargs": {...}, "meta": {"reason": ...}}]}.'
+        raise BadInput(f"{suite}: not readable as an expectation suite: {error}.", fix) from None
+    return {**values, "validation": {**values.get("validation", {}), "expectations": rules}}
+
+
 def _validate(values: Mapping[str, Any], where: str) -> Project:
     try:
         return Project.model_validate(values)
@@ -107,10 +127,14 @@ def _explain(item: Mapping[str, Any], values: Any) -> str:
 
 
 def _did_you_mean(loc: tuple[Any, ...]) -> str:
-    sections: list[type[Section]] = [Project] if len(loc) == 1 else Section.__subclasses__()
+    sections = [Project] if len(loc) == 1 else _kinds(Section)
     known = {name for section in sections for name in section.model_fields}
     close = difflib.get_close_matches(str(loc[-1]), sorted(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _kinds(section: type[Section]) -> list[type[Section]]:
+    return [kind for child in section.__subclasses__() for kind in (child, *_kinds(child))]
 
 
 def _fields_hint(section: str) -> str:

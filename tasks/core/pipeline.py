@@ -1,4 +1,7 @@
-"""Which stages there are and what feeds what: one definition, for Airflow's tasks and for ``updraft run``."""
+"""Which stages there are, what each depends on, and what feeds what.
+
+One definition, for Airflow's tasks and for ``updraft run``. Reading it imports no stage.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,25 +13,23 @@ from tasks.core.errors import BadInput
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.spec import Project
-from tasks.core.stages import execute, load_manifest, load_stage
+from tasks.core.stages import Stage, execute, load_manifest
 from tasks.core.store import open_store
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage's place in a pipeline.
+    """One stage and its place in a pipeline.
 
     Attributes:
-        target: the stage, as ``module:attribute``; imported only when it runs.
+        doc: what it does, for the Airflow UI.
         inputs: earlier steps of the same run whose manifests it gets.
         partitions_of: a step of another pipeline; it gets the manifest that stands for each partition of it.
         pool: the Airflow pool that bounds how many run at once.
         after_gate: runs only when the gate let the candidate pass.
-        doc: what it does, for the Airflow UI.
     """
 
-    name: str
-    target: str
+    stage: Stage
     doc: str
     inputs: tuple[str, ...] = ()
     partitions_of: str | None = None
@@ -36,28 +37,53 @@ class Step:
     pool: str = "default_pool"
     after_gate: bool = False
 
+    @property
+    def name(self) -> str:
+        """The stage's."""
+        return self.stage.name
+
 
 FEATURES = (
     Step(
-        "ingest",
-        "tasks.data.ingest:ingest",
-        "Reads the partition's labels and files, decodes every image in full, and keeps the bytes as received.",
+        Stage(
+            "ingest",
+            "tasks.data.ingest:ingest",
+            (
+                *("start", "end", "source.format", "source.partitions", "source.labels", "source.files"),
+                *("source.entity", "source.image", "source.label", "source.event_time", "source.known_time"),
+                "source.columns",
+            ),
+            outside="tasks.data.source:state",
+        ),
+        "Reads the partition's rows and files, decodes every image in full, and keeps the bytes as received.",
     ),
     Step(
-        "validate",
-        "tasks.data.validate:validate",
-        "Checks the rows with Great Expectations, quarantines the bad ones with their reasons, and writes Data Docs.",
+        Stage(
+            "validate",
+            "tasks.data.validate:validate",
+            ("source.format", "source.partitions", "source.columns", "classes", "validation"),
+            intact="tasks.data.quarantine:stands",
+        ),
+        "Checks the rows, quarantines the bad ones with their reasons, and writes Great Expectations' Data Docs.",
         inputs=("ingest",),
     ),
     Step(
-        "features",
-        "tasks.features.compute:features",
+        Stage(
+            "features",
+            "tasks.features.compute:features",
+            ("image", "features", "source.columns"),
+            outside="tasks.runtime.embedding:state",
+        ),
         "Computes the spec's features of every clean row and publishes them as Parquet.",
         inputs=("validate",),
     ),
     Step(
-        "materialize",
-        "tasks.features.materialize:materialize",
+        Stage(
+            "materialize",
+            "tasks.features.materialize:materialize",
+            ("image", "features", "source.columns"),
+            intact="tasks.features.online:stands",
+        ),
         "Applies the Feast definitions and puts the date's features into the offline and the online store.",
         inputs=("features",),
         pool="feast_writer",
@@ -66,55 +92,82 @@ FEATURES = (
 
 TRAIN = (
     Step(
-        "dataset",
-        "tasks.features.dataset:dataset",
-        "Joins labels with features point-in-time through Feast, splits by entity, and packs shards.",
+        Stage(
+            "dataset",
+            "tasks.features.dataset:dataset",
+            ("classes", "features", "image", "source.columns", "split", "validation.near_duplicate_bits"),
+        ),
+        "Joins labels with features point-in-time through Feast, splits, and packs shards.",
         partitions_of="materialize",
     ),
     Step(
-        "transform",
-        "tasks.features.transform:transform",
+        Stage("transform", "tasks.features.transform:transform", ("features", "image"), reproducible=False),
         "Fits the TensorFlow Transform graph on the training split and applies it to every split.",
         inputs=("dataset",),
     ),
     Step(
-        "tune",
-        "tasks.training.tune:tune",
+        Stage(
+            "tune",
+            "tasks.training.tune:tune",
+            (
+                *("classes", "image", "model", "sampling"),
+                *("training.batch_size", "training.optimizer", "training.learning_rate", "training.loss"),
+                # Not the number of trials: asking for more keeps those that ran.
+                *("training.seed", "tuning.epochs", "tuning.seed", "tuning.space"),
+            ),
+            reproducible=False,
+        ),
         "One trial of the Optuna study; the mapped tasks share one storage.",
         inputs=("dataset", "transform"),
         per="trial",
         pool="horovod_slots",
     ),
     Step(
-        "train",
-        "tasks.training.train:train",
+        Stage(
+            "train",
+            "tasks.training.train:train",
+            (
+                *("classes", "image", "model", "sampling", "training.ranks", "training.epochs"),
+                *("training.batch_size", "training.optimizer", "training.learning_rate", "training.loss"),
+                "training.seed",
+            ),
+            reproducible=False,
+        ),
         "Trains the best trial's model with Horovod ranks; a retry resumes from the last checkpoint.",
         inputs=("dataset", "transform", "tune"),
         per="rank",
         pool="horovod_slots",
     ),
     Step(
-        "evaluate",
-        "tasks.evaluation.evaluate:evaluate",
+        Stage(
+            "evaluate",
+            "tasks.evaluation.evaluate:evaluate",
+            ("classes",),
+            reproducible=False,
+            outside="tasks.evaluation.opponent:state",
+        ),
         "Measures candidate, champion and baseline on the same held-out split.",
         inputs=("dataset", "transform", "train"),
     ),
     Step(
-        "gate",
-        "tasks.evaluation.gates:gate",
+        Stage("gate", "tasks.evaluation.gates:gate", ("gates",), reproducible=False),
         "Compares the measurements with the spec's gates; a candidate that fails one is not promoted.",
         inputs=("evaluate",),
     ),
     Step(
-        "package",
-        "tasks.packaging.package:package",
+        Stage(
+            "package",
+            "tasks.packaging.package:package",
+            ("classes", "image", "features", "serving", "source.columns"),
+            reproducible=False,
+            outside="tasks.packaging.bento:service_code",
+        ),
         "Builds a Bento with transform and model inside; refuses one that predicts otherwise than the trained model.",
         inputs=("dataset", "transform", "train", "evaluate", "gate"),
         after_gate=True,
     ),
     Step(
-        "deploy",
-        "tasks.deployment.promote:deploy",
+        Stage("deploy", "tasks.deployment.promote:deploy", reproducible=False),
         "Registers the version, makes it champion by compare-and-swap, and waits until the endpoint answers with it.",
         inputs=("train", "evaluate", "gate", "package"),
         after_gate=True,
@@ -123,8 +176,13 @@ TRAIN = (
 
 MONITOR = (
     Step(
-        "drift",
-        "tasks.monitoring.drift:drift",
+        Stage(
+            "drift",
+            "tasks.monitoring.drift:drift",
+            ("monitoring",),
+            reproducible=False,
+            outside="tasks.monitoring.window:state",
+        ),
         "Compares the features of the endpoint's logged requests with the champion's training baseline.",
     ),
 )
@@ -147,6 +205,7 @@ def run_step(
     run_id: str = "local",
     force: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    missed: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Executes one step: what an Airflow task, ``updraft stage`` and ``updraft run`` all call.
 
@@ -154,6 +213,7 @@ def run_step(
         inputs: step name to the store paths of its manifests.
         overrides: dotted spec fields changed for this run.
         stopped: asked by long work; True ends it.
+        missed: called before the stage works, if it has to.
 
     Raises:
         BadInput: no such stage or project, or an input is missing.
@@ -168,7 +228,7 @@ def run_step(
             paths[step.partitions_of] = _standing_partitions(registry, spec, step.partitions_of)
         manifests = {source: [load_manifest(store, path) for path in found] for source, found in paths.items()}
         return execute(
-            load_stage(step.target),
+            step.stage,
             spec,
             manifests,
             store=store,
@@ -177,6 +237,7 @@ def run_step(
             run_id=run_id,
             force=force,
             stopped=stopped,
+            missed=missed,
         )
     finally:
         registry.close()

@@ -5,7 +5,6 @@ older one is found. Aliases move by compare-and-swap; the audit log is only ever
 """
 
 import fcntl
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tasks.core.artifacts import Manifest, digest_bytes
+from tasks.core.artifacts import Manifest
 from tasks.core.errors import BadInput, Conflict
 
 HEAD = "0001"
 """The newest Alembic revision; a test holds it to the folder."""
+
+_MIGRATION = 8_273_614
+"""PostgreSQL's advisory lock of a migration: any number that nobody else takes."""
 
 
 def _table(name: str, *columns: str) -> sa.TableClause:
@@ -73,7 +75,7 @@ class Registry:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         try:
-            self._migrate(url)
+            self._migrate()
         except sa.exc.DBAPIError as error:
             where = self._engine.url.render_as_string(hide_password=True)
             fix = "Check UPDRAFT_DATABASE_URL, that the server runs, and that this user may write."
@@ -187,7 +189,7 @@ class Registry:
         """Closes the connections (before a fork, or at the end)."""
         self._engine.dispose()
 
-    def _migrate(self, url: str) -> None:
+    def _migrate(self) -> None:
         if self._revision() == HEAD:
             return
         from alembic import command
@@ -195,7 +197,7 @@ class Registry:
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with _one_at_a_time(url), self._engine.begin() as connection:
+        with _one_at_a_time(self._engine), self._engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -227,9 +229,17 @@ def _engine(url: str) -> sa.Engine:
 
 
 @contextmanager
-def _one_at_a_time(url: str) -> Iterator[None]:
+def _one_at_a_time(engine: sa.Engine) -> Iterator[None]:
     """Two processes that both find an old schema: the second waits, then finds it migrated."""
-    with (Path(tempfile.gettempdir()) / f"updraft-{digest_bytes(url.encode())[:16]}.lock").open("w") as lock:
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as db:
+            db.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION})
+            try:
+                yield
+            finally:
+                db.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION})
+        return
+    with Path(f"{engine.url.database}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

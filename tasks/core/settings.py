@@ -6,6 +6,7 @@ code runs on a laptop and on a cluster with other settings.
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,13 +23,30 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="UPDRAFT_", frozen=True)
 
     home: Path = Field(Path(".updraft"), description="Folder of everything the platform writes on this machine.")
-    store: str = Field("", description="Folder of the artifacts. Default: HOME/store.")
+    store: str = Field("", description="Folder of the artifacts, or s3://bucket/prefix. Default: HOME/store.")
+    s3_endpoint_url: str = Field(
+        "", description="S3 other than Amazon's, http://host:port. Credentials: boto3's chain."
+    )
     database_url: SecretStr = Field(SecretStr(""), description="The registry. Default: SQLite under HOME.")
+    airflow_database_url: SecretStr = Field(
+        SecretStr(""), description="Airflow's own database, postgresql://... Default: SQLite under HOME."
+    )
+    online_store: SecretStr = Field(
+        SecretStr(""), description="Feast's online store, redis://... or postgresql://... Default: SQLite under HOME."
+    )
+    s3_connection: str = Field("", description="Airflow Connection with the credentials of tasks for s3://.")
     projects: Path = Field(ROOT / "projects", description="Folder of the project specs, one YAML each.")
     airflow_port: int = Field(8080, description="Airflow's UI and API.", ge=1, le=65535)
     serving_port: int = Field(3000, description="The prediction endpoint.", ge=1, le=65535)
     host: str = Field("127.0.0.1", description="The address that the UI and the endpoint listen on.")
     warm: bool = Field(True, description="Import the heavy libraries once in the executor, for every task to inherit.")
+    beam_runner: Literal["FnApiRunner", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"] = Field(
+        "FnApiRunner",
+        description="What fits the transform graph: in the process, or a cluster that sees the same paths.",
+    )
+    beam_options: str = Field(
+        "", description="Options of that runner, as on its command line: --flink_master=host:port."
+    )
 
     @field_validator("home", "projects")
     @classmethod

@@ -30,52 +30,66 @@ class Split:
     """The rows of one split; the arrays are aligned and read-only.
 
     Attributes:
-        images: uint8, (N, H, W, C).
-        features: extractor's name to float32, (N, F), before any transform.
+        images: uint8, (N, H, W, C); None for tables.
+        features: the group's name to float32, or to an object array of str, (N, F), before any transform.
         labels: int32, (N,): the index into the spec's classes.
         entities: what each row is about, N of them.
-        uris: each image's path in the store, N of them.
+        uris: what was received (an image, a table's file), as paths in the store, N of them.
+        folds: int32, (N,): the cross-validation fold of each row; -1 in the test split.
+        rows: each row's declared columns as a JSON object, N of them; None for images.
     """
 
-    images: np.ndarray
+    images: np.ndarray | None
     features: Mapping[str, np.ndarray]
     labels: np.ndarray
     entities: Sequence[str]
     uris: Sequence[str]
+    folds: np.ndarray
+    rows: Sequence[str] | None
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def pack(
-    images: np.ndarray,
+    images: np.ndarray | None,
     features: Mapping[str, np.ndarray],
     labels: np.ndarray,
     entities: Sequence[str],
     uris: Sequence[str],
-    event_times: Sequence[datetime],
+    event_times: Sequence[datetime] | np.ndarray,
+    *,
+    folds: np.ndarray | None = None,
+    rows: Sequence[str] | None = None,
 ) -> pa.Table:
     """The table that `write_split` takes, from arrays shaped as in `Split`.
 
     Args:
-        event_times: when each row's event was, time-zone aware.
+        event_times: when each row's event was, time-zone aware; or datetime64 in UTC.
+        folds: without them, every row is of fold 0.
     """
     columns: dict[str, pa.Array] = {
         "entity": pa.array(entities, pa.string()),
         "event_time": pa.array(event_times, pa.timestamp("us", "UTC")),
         "label": pa.array(np.asarray(labels, np.int32)),
+        "fold": pa.array(np.zeros(len(labels), np.int32) if folds is None else np.asarray(folds, np.int32)),
         "uri": pa.array(uris, pa.string()),
-        "image": _fixed_binary(images),
     }
+    if rows is not None:
+        columns["row"] = pa.array(rows, pa.string())
+    if images is not None:
+        columns["image"] = _fixed_binary(images)
     for name, values in features.items():
-        flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
-        columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    return pa.table(columns).replace_schema_metadata({_SHAPE: json.dumps(images.shape[1:])})
+        flat = np.ascontiguousarray(values).reshape(-1)
+        typed = pa.array(flat, pa.string()) if values.dtype == object else pa.array(flat.astype(np.float32, copy=False))
+        columns[name] = pa.FixedSizeListArray.from_arrays(typed, values.shape[1])
+    shape = {} if images is None else {_SHAPE: json.dumps(images.shape[1:])}
+    return pa.table(columns).replace_schema_metadata(shape)
 
 
-def rows_per_shard(shape: Sequence[int]) -> int:
-    """How many images of ``shape`` go into one shard of about `SHARD_BYTES`."""
-    return max(1, SHARD_BYTES // math.prod(shape))
+def rows_per_shard(row_bytes: int) -> int:
+    """How many rows of so many bytes go into one shard of about `SHARD_BYTES`."""
+    return max(1, SHARD_BYTES // max(1, row_bytes))
 
 
 def write_split(folder: Path, name: str, table: pa.Table, rows_per_shard: int = 65_536) -> list[Path]:
@@ -121,15 +135,22 @@ def read_split(folder: Path, name: str) -> Split:
         UpdraftError: ``folder`` has no such split.
     """
     table = read_table(folder, name)
-    shape = json.loads(table.schema.metadata[_SHAPE])
+    columns = set(table.column_names)
     features = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
     return Split(
-        images=_joined([_bytes(chunk) for chunk in table["image"].chunks]).reshape(-1, *shape),
+        images=_images(table) if "image" in columns else None,
         features={name: _matrix(table[name]) for name in features},
         labels=_joined([chunk.to_numpy() for chunk in table["label"].chunks]),
         entities=table["entity"].to_pylist(),
         uris=table["uri"].to_pylist(),
+        folds=_joined([chunk.to_numpy() for chunk in table["fold"].chunks]),
+        rows=table["row"].to_pylist() if "row" in columns else None,
     )
+
+
+def _images(table: pa.Table) -> np.ndarray:
+    shape = json.loads(table.schema.metadata[_SHAPE])
+    return _joined([_bytes(chunk) for chunk in table["image"].chunks]).reshape(-1, *shape)
 
 
 def _fixed_binary(images: np.ndarray) -> pa.Array:
@@ -144,8 +165,9 @@ def _bytes(chunk: pa.Array) -> np.ndarray:
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    width = column.type.list_size
-    return _joined([chunk.flatten().to_numpy() for chunk in column.chunks]).reshape(-1, width)
+    text = pa.types.is_string(column.type.value_type)
+    flat = [chunk.flatten().to_numpy(zero_copy_only=not text) for chunk in column.chunks]
+    return _joined(flat).reshape(-1, column.type.list_size)
 
 
 def _joined(parts: list[np.ndarray]) -> Any:

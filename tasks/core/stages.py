@@ -1,8 +1,9 @@
 """The Stage protocol, the content-addressed cache, and the one function that executes a stage.
 
 A stage is a function of a `Context` that writes files into ``context.out`` and returns an `Outcome`. Its key digests
-its code, the spec fields it declares, its inputs and whatever outside state it declares; an artifact that stands under
-that key is a HIT and nothing runs. Otherwise the stage works in a scratch folder that is published with one rename.
+its code, the spec fields it declares, its inputs and whatever outside state it declares (`tasks.core.pipeline` lists
+them all); an artifact that stands under that key is a HIT, and nothing runs: not even the stage's libraries are
+imported. Otherwise the stage works in a scratch folder that is published with one rename.
 """
 
 import fcntl
@@ -79,43 +80,47 @@ class Context:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, as `stage` declares it.
+    """What the cache has to know of a stage. Its code, and the libraries that brings in, is loaded when it has to work.
 
     Attributes:
+        target: the function, as ``package.module:function``.
         fields: dotted spec fields that its result depends on.
         reproducible: the same key gives the same bytes everywhere. Then later keys are made from the bytes, and a
             change that leaves them alone stops there; otherwise later keys are made from this key.
-        outside: state beyond spec and inputs that the result depends on (files in the source, the champion), as JSON.
+        outside: function, named likewise, of the state beyond spec and inputs that the result depends on (files in the
+            source, the champion), as JSON. It is asked before every look into the cache: its module must be light.
+        intact: function, named likewise, of a context and a manifest: whether what the stage did beside its artifact
+            (a quarantine file, rows in the online store) still stands. If not, an artifact that stands is no HIT.
     """
 
     name: str
-    function: Callable[[Context], Outcome]
-    fields: tuple[str, ...]
-    reproducible: bool
-    outside: Callable[[Context], Mapping[str, Any]] | None
+    target: str
+    fields: tuple[str, ...] = ()
+    reproducible: bool = True
+    outside: str | None = None
+    intact: str | None = None
 
     @property
     def code_version(self) -> str:
         """Digest of the stage's module and of the project modules it imports; comments and docstrings do not count."""
-        return code_version(self.function.__module__)
+        return code_version(self.target.partition(":")[0])
+
+    def work(self, context: Context) -> Outcome:
+        """Does what the stage is there for."""
+        return _load(self.target)(context)
+
+    def state(self, context: Context) -> Mapping[str, Any]:
+        """The outside state as it is now."""
+        return _load(self.outside)(context) if self.outside else {}
+
+    def stands(self, context: Context, manifest: Manifest) -> bool:
+        """Whether the effects of an artifact that stands do, too."""
+        return _load(self.intact)(context, manifest) if self.intact else True
 
 
-def stage(
-    name: str,
-    *fields: str,
-    reproducible: bool = True,
-    outside: Callable[[Context], Mapping[str, Any]] | None = None,
-) -> Callable[[Callable[[Context], Outcome]], Stage]:
-    """Declares the decorated function as the stage ``name``; see `Stage` for the arguments."""
-    return lambda function: Stage(name, function, fields, reproducible, outside)
-
-
-def load_stage(target: str) -> Stage:
-    """The stage at ``"package.module:attribute"``, imported now: this is where heavy libraries come in."""
+def _load(target: str) -> Callable[..., Any]:
     module, _, attribute = target.partition(":")
-    loaded = getattr(importlib.import_module(module), attribute)
-    assert isinstance(loaded, Stage), f"{target} is not a stage"
-    return loaded
+    return getattr(importlib.import_module(module), attribute)
 
 
 def execute(
@@ -129,6 +134,7 @@ def execute(
     run_id: str = "local",
     force: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    missed: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Gives the stage's artifact: the one that stands (HIT), or a new one, published whole (MISS).
 
@@ -137,6 +143,7 @@ def execute(
     Args:
         force: work even if the artifact stands, under a key of this run's own.
         stopped: see `Context`.
+        missed: called before the stage works, if it has to.
 
     Raises:
         UpdraftError: the stage failed; nothing of it was published.
@@ -145,20 +152,27 @@ def execute(
     context = Context(spec, inputs, store, registry, partition, run_id, stopped)
     parts = _parts(stage, context, forced_by=run_id if force else None)
     key = digest_json(parts)
-    folder = f"{spec.name}/{stage.name}/{key}"
     with _only_one(f"{spec.name}-{stage.name}-{key}"):
-        manifest = _standing(store, folder)
+        manifest, because = _look(stage, context, parts, key)
         if manifest is None:
-            because = _why_miss(parts, registry, store, spec.name, stage.name, partition)
             log.info("%s: MISS %s (%s)", " ".join(filter(None, (stage.name, partition))), key[:12], because)
+            missed()
             manifest = _produce(stage, context, parts, key, because, started)
         else:
-            same = "code, spec and inputs are unchanged" if parts["inputs"] else "code, spec and source are unchanged"
             seconds = time.monotonic() - started
-            manifest = manifest.model_copy(update={"cache": "HIT", "because": same, "seconds": seconds})
+            manifest = manifest.model_copy(update={"cache": "HIT", "because": because, "seconds": seconds})
     registry.record_run(manifest, run_id)
     log.info("%s", manifest.line())
     return manifest
+
+
+def foresee(
+    stage: Stage, spec: Project, inputs: Inputs, *, store: Store, registry: Registry, partition: str | None = None
+) -> tuple[Manifest | None, str]:
+    """What `execute` would do: the manifest that stands, or None, and why. Nothing runs and nothing is recorded."""
+    context = Context(spec, inputs, store, registry, partition, "foreseen")
+    parts = _parts(stage, context, forced_by=None)
+    return _look(stage, context, parts, digest_json(parts))
 
 
 def load_manifest(store: Store, path: str) -> Manifest:
@@ -181,7 +195,7 @@ def _produce(
     work.mkdir(parents=True, exist_ok=True)
     out = context.store.scratch(name)
     ready = Context(**{**vars(context), "key": key, "out": out, "work": work})
-    outcome = stage.function(ready)
+    outcome = stage.work(ready)
     if outcome.rows.received != outcome.rows.published + outcome.rows.quarantined:
         raise Refused(f"{stage.name}: rows do not add up: {outcome.rows}.", "Report this: a stage lost rows.")
     outputs = describe_files(out)
@@ -204,7 +218,8 @@ def _produce(
     )
     (out / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     if not context.store.publish(out, manifest.folder):
-        manifest = load_manifest(context.store, manifest.path)
+        standing = load_manifest(context.store, manifest.path)
+        manifest = standing.model_copy(update={"because": because, "seconds": manifest.seconds})
     shutil.rmtree(work, ignore_errors=True)
     return manifest
 
@@ -216,9 +231,19 @@ def _parts(stage: Stage, context: Context, forced_by: str | None) -> dict[str, A
         "code": stage.code_version,
         "spec": context.spec.section("name", *stage.fields),
         "inputs": {name: [m.digest for m in manifests] for name, manifests in context.inputs.items()},
-        "outside": dict(stage.outside(context)) if stage.outside else {},
+        "outside": dict(stage.state(context)),
     }
     return parts | {"forced_by": forced_by} if forced_by else parts
+
+
+def _look(stage: Stage, context: Context, parts: Mapping[str, Any], key: str) -> tuple[Manifest | None, str]:
+    """The manifest that stands under the key, or None, and why."""
+    manifest = _standing(context.store, f"{context.spec.name}/{stage.name}/{key}")
+    if manifest is None:
+        return None, _why_miss(parts, context.registry, context.store, context.spec.name, stage.name, context.partition)
+    if not stage.stands(context, manifest):
+        return None, "what it did beside its artifact is gone"
+    return manifest, f"code, spec and {'inputs' if parts['inputs'] else 'source'} are unchanged"
 
 
 def _standing(store: Store, folder: str) -> Manifest | None:
@@ -226,7 +251,8 @@ def _standing(store: Store, folder: str) -> Manifest | None:
     if not store.exists(f"{folder}/{MANIFEST}"):
         return None
     manifest = load_manifest(store, f"{folder}/{MANIFEST}")
-    lost = [name for name in manifest.outputs if not store.exists(f"{folder}/{name}")]
+    there = set(store.list(folder))
+    lost = [name for name in manifest.outputs if f"{folder}/{name}" not in there]
     if not lost:
         return manifest
     log.warning("%s lost %s: making it again", folder, ", ".join(lost[:3]))

@@ -1,85 +1,199 @@
-"""A source on disk: ``date=YYYY-MM-DD/`` folders, each with a labels file and the files that its rows name."""
+"""A source: its partitions, the files that a partition is made of, and whether they are still the same.
 
-import csv
-import os
-from collections.abc import Iterator
+Asked before every look into the cache, so it is light: only a source that is divided by event time has to be read.
+"""
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
-from tasks.core.artifacts import digest_file, digest_json
-from tasks.core.errors import BadInput
-from tasks.core.spec import Project, Source
+from tasks.core.artifacts import digest_json
+from tasks.core.digests import digests
+from tasks.core.errors import BadInput, StageFailed
+from tasks.core.spec import Project
+from tasks.core.stages import Context
+from tasks.core.store import FileInfo, Files, open_files
+from tasks.data.days import Days, divide
+
+TABLES = (".csv", ".jsonl", ".parquet")
+"""What the names of files of rows end in."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One date of a source.
+
+    Attributes:
+        folder: its folder in the source, with a slash at the end; empty: the source itself.
+    """
+
+    spec: Project
+    day: date
+    files: Files
+    folder: str
+
+    @cached_property
+    def listed(self) -> tuple[FileInfo, ...]:
+        """All files in its folder, by path in the source, sorted."""
+        return tuple(self.files.list(self.folder))
+
+    @property
+    def infos(self) -> tuple[FileInfo, ...]:
+        """Those of them that programs did not leave behind."""
+        return tuple(info for info in self.listed if not is_hidden(info.path[len(self.folder) :]))
+
+    @property
+    def where(self) -> str:
+        """Its address, for people."""
+        return f"{self.files.uri}/{self.folder}".rstrip("/")
+
+    @property
+    def tables(self) -> tuple[FileInfo, ...]:
+        """The files that hold rows: those of a table, or the labels file of images; in the order of their names.
+
+        Raises:
+            BadInput: there is none.
+        """
+        source = self.spec.source
+        field, pattern = ("labels", source.labels) if source.has_images else ("files", source.files)
+        found = tuple(info for info in self.infos if self._matches(info.path, pattern))
+        if not found:
+            there = ", ".join(info.path[len(self.folder) :] for info in self.infos[:5]) or "no files"
+            fix = f"Put it there, or set source.{field} to what is there: {there}."
+            raise BadInput(f"{self.spec.name}: {self.where} holds no file {pattern!r}.", fix)
+        return found
+
+    @property
+    def used(self) -> tuple[FileInfo, ...]:
+        """The files that can make a difference: a labels file may name any, even one that programs hide."""
+        match self.spec.source.format:
+            case "table":
+                return self.tables
+            case "images":
+                return self.listed
+            case _:
+                return self.infos
+
+    def days(self) -> Days:
+        """The source's rows by the day of their events."""
+        return divide(self.spec, self.files, self.tables)
+
+    def _matches(self, path: str, pattern: str) -> bool:
+        name = path[len(self.folder) :]
+        if self.spec.source.has_images:
+            return name == pattern
+        return name.lower().endswith(TABLES) and name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether it is a file that programs leave behind: ``.DS_Store``, ``_SUCCESS``, ``__MACOSX/``."""
+    return any(part.startswith((".", "__MACOSX", "_SUCCESS")) for part in path.split("/"))
+
+
+def path_in_source(folder: str, name: str) -> str:
+    """The path in the source of a file that a row in ``folder`` names.
+
+    Raises:
+        ValueError: the name leads out of the source, or would if it could.
+    """
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{name!r} leads out of the source")
+    return posixpath.normpath(folder + name)
 
 
 def partitions(spec: Project) -> list[str]:
     """The dates that the source holds within the spec's ``start`` and ``end``, sorted.
 
     Raises:
-        BadInput: the source does not exist.
+        BadInput: the source does not exist, or cannot be read.
     """
-    found = (_date_of(path.name.removeprefix("date=")) for path in _folder(spec).glob("date=*") if path.is_dir())
+    files = open_source(spec)
+    if spec.source.partitions == "single":
+        return [str(spec.start)]
+    if spec.source.partitions == "event_time":
+        return sorted(Partition(spec, spec.start, files, "").days().pieces)
+    found = (_date_of(name.removeprefix("date=")) for name in files.folders("") if name.startswith("date="))
     return [str(day) for day in sorted(filter(None, found)) if spec.start <= day <= (spec.end or day)]
 
 
-def partition_folder(spec: Project, partition: str | None) -> Path:
-    """The partition's folder, links resolved.
+def open_source(spec: Project) -> Files:
+    """The source's files.
 
     Raises:
-        BadInput: ``partition`` is not a date, or the source or its folder for that date does not exist.
+        BadInput: it does not exist.
     """
-    if partition is None or _date_of(partition) is None:
+    try:
+        return open_files(spec.source.location)
+    except BadInput as error:
+        fix = error.fix + (f" Or land the sample: updraft run {spec.name}." if spec.source.sample else "")
+        raise BadInput(f"{spec.name}: source.uri: {error.message}", fix) from None
+
+
+def open_partition(spec: Project, partition: str | None) -> Partition:
+    """One date of the source.
+
+    Raises:
+        BadInput: ``partition`` is not a date, or the source does not exist or holds nothing of that date.
+    """
+    day = _date_of(partition or "")
+    if day is None:
         message = f"{spec.name}: {partition!r} is not the date of a partition."
         raise BadInput(message, "Give one as --partition YYYY-MM-DD.")
-    folder = _folder(spec) / f"date={partition}"
-    if not folder.is_dir():
+    files = open_source(spec)
+    folder = f"date={day}/" if spec.source.partitions == "folders" else ""
+    # A folder outside start and end may be looked at by name.
+    held = folder.rstrip("/") in files.folders("") if folder else str(day) in partitions(spec)
+    if not held:
         known = partitions(spec)
         there = f"{known[0]} to {known[-1]} ({len(known)} in all)" if known else "none within start and end"
-        raise BadInput(f"{spec.name}: {folder} does not exist.", f"Choose a date that the source holds: {there}.")
-    return folder.resolve()
+        message = f"{spec.name}: {files.uri} holds no partition {folder.rstrip('/') or day}."
+        raise BadInput(message, f"Choose a date that the source holds: {there}.")
+    return Partition(spec, day, files, folder)
 
 
-def digest_folder(folder: Path) -> str:
-    """Digest of the names and bytes of all files in a folder; of a link, what it points to."""
-    state = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            state[name] = f"link to {os.readlink(path)}"
-        elif path.is_file():
-            state[name] = digest_file(path)
-    return digest_json(state)
+def state(ctx: Context) -> Mapping[str, Any]:
+    """What ingestion depends on beside the spec: names and bytes of the partition's files.
 
-
-def read_labels(path: Path, source: Source) -> Iterator[dict[str | None, Any]]:
-    """The rows of a labels file, by column name.
-
-    A row with too many fields has those beyond the header under the key None; in one with too few, some are None.
-
-    Raises:
-        BadInput: there is no such file, it is not CSV in UTF-8, or it lacks a column that the spec names.
+    Divided by event time: the rows of that day, and the images that they name.
     """
-    if not path.is_file():
-        fix = "Put it there with its header, or set source.labels to the file's name."
-        raise BadInput(f"The labels file {path} does not exist.", fix)
+    part = open_partition(ctx.spec, ctx.partition)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, strict=True)
-            _check_header(path, source, list(reader.fieldnames or ()))
-            yield from reader
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not UTF-8: {error.reason}.", "Save the labels file as UTF-8.") from None
-    except csv.Error as error:
-        raise BadInput(f"{path}: not readable as CSV: {error}.", "Correct that line.") from None
+        return _state(part)
+    except FileNotFoundError as error:
+        raise StageFailed(f"{part.where} changed while it was read: {error}.", "Run it again.") from None
+    except OSError as error:
+        raise BadInput(f"{part.where} cannot be read: {error}.", "Give this user the right to read it.") from None
 
 
-def _folder(spec: Project) -> Path:
-    folder = spec.source.folder
-    if folder.is_dir():
-        return folder
-    fix = "Set source.uri to the folder that holds date=YYYY-MM-DD/ partitions"
-    fix += f", or land the sample: updraft run {spec.name}." if spec.source.sample else "."
-    raise BadInput(f"{spec.name}: the source {folder} is not a folder.", fix)
+def _state(part: Partition) -> Mapping[str, Any]:
+    source = part.spec.source
+    if source.partitions != "event_time":
+        return {"source": _digest(part, part.used)}
+    days = part.days()
+    state = {"rows": days.pieces[str(part.day)]}
+    if source.has_images:
+        named = _named(part, days.names(part.day, source.image))
+        state["images"] = _digest(part, (info for info in part.listed if info.path in named))
+    return state
+
+
+def _digest(part: Partition, infos: Iterable[FileInfo]) -> str:
+    """Digest of the names, as the partition has them, and bytes of files."""
+    found = digests(part.files, list(infos))
+    return digest_json({path[len(part.folder) :]: digest for path, digest in found.items()})
+
+
+def _named(part: Partition, names: Iterable[str]) -> set[str]:
+    named = set()
+    for name in names:
+        with suppress(ValueError):
+            named.add(path_in_source(part.folder, name))
+    return named
 
 
 def _date_of(text: str) -> date | None:
@@ -88,13 +202,3 @@ def _date_of(text: str) -> date | None:
     except ValueError:
         return None
     return day if str(day) == text else None
-
-
-def _check_header(path: Path, source: Source, header: list[str]) -> None:
-    for field in ("entity", "image", "label", "event_time"):
-        column = getattr(source, field)
-        if header.count(column) != 1:
-            problem = "stands twice in the header" if column in header else "is missing"
-            there = ", ".join(header) or "none, the file is empty"
-            fix = f"Correct the header, or set source.{field} to a column that is there: {there}."
-            raise BadInput(f"{path}: the column {column!r} {problem}.", fix)

@@ -14,7 +14,7 @@ import httpx
 from tasks.core.errors import BadInput, Refused, UpdraftError
 from tasks.core.registry import Registry, Version
 from tasks.core.settings import settings
-from tasks.core.stages import Context, Outcome, stage
+from tasks.core.stages import Context, Outcome
 from tasks.runtime.installation import installation
 
 CHAMPION = "champion"
@@ -24,7 +24,6 @@ SWITCH_SECONDS = 30.0
 """How long a running endpoint may take to answer with a new champion."""
 
 
-@stage("deploy", reproducible=False)
 def deploy(ctx: Context) -> Outcome:
     """Registers the candidate as a version, makes it champion, and waits for the endpoint to switch.
 

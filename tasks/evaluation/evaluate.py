@@ -12,35 +12,16 @@ from tasks.core.artifacts import Rows
 from tasks.core.errors import StageFailed
 from tasks.core.registry import Version
 from tasks.core.shards import Split, read_split
-from tasks.core.stages import Context, Outcome, stage
+from tasks.core.stages import Context, Outcome
 from tasks.evaluation.baseline import logistic_regression
 from tasks.evaluation.metrics import confusion, measure
+from tasks.evaluation.opponent import opponent
 from tasks.evaluation.pictures import draw_confusion
 from tasks.runtime.predictor import Predictor
 
 _BATCH = 1024
 
 
-def opponent(ctx: Context) -> Version | None:
-    """The champion that this candidate is judged against, if any.
-
-    Once the candidate itself is champion, it is the one that it was judged against then: the same question asked again
-    has the same answer.
-    """
-    champion = ctx.registry.alias(ctx.spec.name)
-    if champion is None or champion.details["candidate"] != ctx.input("train").key:
-        return champion
-    earlier = champion.details["judged_against"]
-    return next((version for version in ctx.registry.versions(ctx.spec.name) if version.version == earlier), None)
-
-
-def _outside(ctx: Context) -> Mapping[str, Any]:
-    champion = opponent(ctx)
-    # The number alone would not do: a new registry over an old store counts from 1 again.
-    return {"champion": f"version {champion.version} ({champion.key[:12]})" if champion else None}
-
-
-@stage("evaluate", "classes", reproducible=False, outside=_outside)
 def evaluate(ctx: Context) -> Outcome:
     """Writes ``report.json`` (the measures of all three) and ``confusion.png`` (the candidate's).
 
@@ -49,7 +30,7 @@ def evaluate(ctx: Context) -> Outcome:
     """
     (train, train_features), (test, test_features) = (_read(ctx, split) for split in ("train", "test"))
     model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
-    candidate = probabilities(model, test.images, test_features)
+    candidate = probabilities(model, inputs_of(test, test_features))
     plain = logistic_regression(train, train_features, test, test_features, len(ctx.spec.classes))
     champion = opponent(ctx)
     report = {
@@ -64,20 +45,28 @@ def evaluate(ctx: Context) -> Outcome:
     return Outcome(Rows(received=len(test), published=len(test)), metrics=report)
 
 
-def probabilities(model: keras.Model, images: np.ndarray, features: np.ndarray) -> np.ndarray:
+def inputs_of(split: Split, features: np.ndarray) -> dict[str, np.ndarray]:
+    """What a model of `tasks.models` takes.
+
+    Args:
+        features: the split's, transformed, float32 (N, D).
+    """
+    return ({} if split.images is None else {"image": split.images}) | {"features": features}
+
+
+def probabilities(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """The softmax of the model's logits: float64 (N, classes).
 
     Args:
-        images: uint8 (N, H, W, C).
-        features: transformed, float32 (N, D).
+        inputs: the model's, by name, (N, ...) each.
 
     Raises:
         StageFailed: some of them are not finite.
     """
     parts = []
-    for start in range(0, len(images), _BATCH):
-        rows = slice(start, start + _BATCH)
-        logits = model({"image": images[rows], "features": features[rows]}, training=False)
+    for start in range(0, len(inputs["features"]), _BATCH):
+        batch = {name: values[start : start + _BATCH] for name, values in inputs.items()}
+        logits = model(batch, training=False)
         parts.append(keras.ops.convert_to_numpy(logits).astype(np.float64))
     logits = np.concatenate(parts)
     if not np.isfinite(logits).all():
@@ -105,8 +94,12 @@ def _read(ctx: Context, split: str) -> tuple[Split, np.ndarray]:
 
 
 def _measure_champion(ctx: Context, champion: Version, test: Split) -> dict[str, Any]:
-    """Measures the package that serves, from the images' own bytes: with its transform, its features, its decoder."""
+    """Measures the package that serves, from the rows' own values: with its transform, its features, its decoder."""
     predictor = Predictor.load(ctx.store.fetch(PurePosixPath(champion.package).parent.as_posix()))
-    found = predictor.predict_bytes([ctx.store.read_bytes(uri) for uri in test.uris])
+    if test.rows is None:
+        found = predictor.predict_bytes(map(ctx.store.read_bytes, test.uris))
+    else:
+        # Not strict: columns may have come and gone since the champion was trained.
+        found = predictor.predict_rows(map(json.loads, test.rows), strict=False)
     ours = in_our_order(found, predictor.classes, ctx.spec.classes)
     return measure(test.labels, ours) | {"version": champion.version}

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.core.spec import Gate
-from tasks.core.stages import Context, Outcome, stage
+from tasks.core.stages import Context, Outcome
 from tasks.evaluation.metrics import HIGHER_IS_BETTER
 
 
-@stage("gate", "gates", reproducible=False)
 def gate(ctx: Context) -> Outcome:
     """Judges the evaluation by the spec's gates; writes ``decision.json`` and a row of the audit log.
 

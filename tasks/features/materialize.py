@@ -1,124 +1,113 @@
-"""The materialize stage: a date's features into the offline store, and from there into the online store, by Feast."""
+"""The materialize stage: a date's features into the offline store, and every entity's newest into the online store.
+
+What is online follows from the offline dates alone, whatever order they came in, however often, and wherever an
+attempt was killed: the entities that a date touches are noted before its file is replaced, and for each of them the
+newest row of all dates is written, or what is online is removed where no row is left.
+"""
 
 import fcntl
 import io
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast import FeatureStore
 
-from feature_repo.definitions import ENTITY, EVENT_TIME, KNOWN_AT, Definitions, define
-from tasks.core.artifacts import Rows, digest_json
+from feature_repo.definitions import Definitions, define
+from feature_repo.names import ENTITY, EVENT_TIME, KNOWN_AT, offline_folder
+from tasks.core.artifacts import Rows, digest_file
 from tasks.core.errors import BadInput, Refused
 from tasks.core.settings import settings
-from tasks.core.spec import Project
-from tasks.core.stages import Context, Outcome, stage
+from tasks.core.stages import Context, Outcome
 from tasks.features.feature_store import open_feature_store
+from tasks.features.newest import Newest, refresh
+from tasks.features.online import OFFLINE, View, open_online
 
 log = logging.getLogger("updraft")
 
-READ_BACK = 5
-"""Entities looked up after each write."""
 
-
-@stage("materialize", "features", "image")
 def materialize(ctx: Context) -> Outcome:
     """Publishes the date's features to Feast and looks a few of them up again.
 
-    An entity's online value is its newest one, in whatever order dates arrive.
-
     Raises:
-        BadInput: the partition's date is in the future.
-        Refused: the online store answers with other values than those it was given.
+        BadInput: the partition's date is in the future, or a row's event or known time is.
+        Refused: Feast's registry or the online store answers otherwise than it was told.
     """
     assert ctx.partition is not None
+    started = time.monotonic()
     day = _past_day(ctx.partition)
     source = ctx.file(ctx.input("features"), "features.parquet")
-    shutil.copyfile(source, ctx.out / "offline.parquet")
+    _refuse_future(source, ctx.partition)
     rows = pq.read_metadata(source).num_rows
+    shutil.copyfile(source, ctx.out / OFFLINE)
+    online, view = open_online(ctx.spec.name), View.of(ctx.spec)
     with _one_writer(ctx.spec.name) as folder:
-        offline = offline_folder(ctx.spec)
-        ctx.store.write_bytes(f"{offline}/date={day}.parquet", source.read_bytes())
-        checked = _to_online(ctx.spec, folder, ctx.store.fetch(offline), day)
-    return Outcome(Rows(received=rows, published=rows), metrics={"read_back": checked})
+        online_config = online.feast()
+        online.mark(view, str(day), None)
+        offline = _publish(ctx, day, source)
+        definitions = define(ctx.spec, str(offline / "date=*.parquet"))
+        store = open_feature_store(ctx.spec.name, folder, online_config)
+        with online.reaching(), Newest(offline, offline / "touched" / f"date={day}.parquet") as newest:
+            _apply(store, definitions)
+            counts = refresh(store, definitions.features, newest, online, view)
+        online.mark(view, str(day), digest_file(source))
+        ctx.store.delete(f"{offline_folder(ctx.spec)}/touched/date={day}.parquet")
+    log.info("feast %s %s: %s in %.2f s", ctx.spec.name, day, counts, time.monotonic() - started)
+    return Outcome(Rows(received=rows, published=rows), metrics={"read_back": counts.read_back})
 
 
-def offline_folder(spec: Project) -> str:
-    """Where the project's dates stand in the store. Features of another spec get a folder of their own: no reader of
-    one ever meets a date that still has the columns of the other.
+def _publish(ctx: Context, day: date, source: Path) -> Path:
+    """Replaces the date's offline file, having noted whom that touches; returns the folder of all dates.
+
+    The note outlives a killed attempt: entities of a file that is replaced are nowhere else.
     """
-    return f"{spec.name}/offline/{digest_json(spec.section('features', 'image'))[:12]}"
+    folder = offline_folder(ctx.spec)
+    file, note = f"{folder}/date={day}.parquet", f"{folder}/touched/date={day}.parquet"
+    before = [path for path in (file, note) if ctx.store.exists(path)]
+    tables = [pq.read_table(path, columns=[ENTITY]) for path in (source, *map(ctx.store.fetch, before))]
+    entities = pa.concat_tables([table.cast(pa.schema([(ENTITY, pa.string())])) for table in tables])
+    touched = entities.group_by(ENTITY, use_threads=False).aggregate([])
+    buffer = io.BytesIO()
+    pq.write_table(touched, buffer)
+    ctx.store.write_bytes(note, buffer.getvalue())
+    ctx.store.write_bytes(file, source.read_bytes())
+    return ctx.store.fetch(folder)
 
 
-def _to_online(spec: Project, folder: Path, offline: Path, day: date) -> int:
-    """Applies the definitions, materializes, and reads back; returns how many entities were compared."""
-    clock = [time.monotonic()]
-    definitions = define(spec, str(offline / "date=*.parquet"))
-    store = open_feature_store(spec.name, folder)
-    store.apply(definitions.objects())
-    clock.append(time.monotonic())
-    rows = pq.read_table(offline / f"date={day}.parquet", columns=[ENTITY, EVENT_TIME])
-    if not rows.num_rows:
-        return 0
-    start, end = _window(offline, rows[EVENT_TIME])
-    with redirect_stdout(io.StringIO()):  # Feast prints its progress, and stdout belongs to the command's --json
-        store.materialize(start, end)
-    clock.append(time.monotonic())
-    entities = rows[ENTITY].to_pylist()
-    sample = sorted({entities[i] for i in np.linspace(0, len(entities) - 1, READ_BACK).astype(int)})
-    _read_back(store, definitions, _newest(offline, sample))
-    clock.append(time.monotonic())
-    log.info("feast %s %s: apply %.2f s, materialize %.2f s, read back %.2f s", spec.name, day, *np.diff(clock))
-    return len(sample)
-
-
-def _window(offline: Path, times: pa.ChunkedArray) -> tuple[datetime, datetime]:
-    """The event times to materialize: this date's, or up to the newest of all where a later date was there first.
-
-    Feast overwrites whatever is online with the newest value inside the window, be it older than what was there.
-    """
-    start, end = pc.min(times).as_py(), pc.max(times).as_py()
-    events = pq.read_table(offline, columns=[ENTITY, EVENT_TIME], partitioning=None).to_pandas()
-    touched = events.loc[events[EVENT_TIME].between(start, end), ENTITY]
-    last = events.loc[events[ENTITY].isin(touched), EVENT_TIME].max()
-    return start, end if last <= end else events[EVENT_TIME].max().to_pydatetime()
-
-
-def _read_back(store: FeatureStore, definitions: Definitions, expected: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Looks the entities up as an endpoint would.
+def _apply(store: FeatureStore, definitions: Definitions) -> None:
+    """Applies the definitions and reads them back: a racing registry write would silently drop objects.
 
     Raises:
-        Refused: one of their features is not what is expected.
+        Refused: the registry has other views or fields than were declared.
     """
-    keys = [{ENTITY: entity} for entity in expected]
-    found = store.get_online_features(features=definitions.references(), entity_rows=keys).to_dict()
-    for number, (entity, features) in enumerate(expected.items()):
-        for name, values in features.items():
-            if not np.array_equal(np.asarray(found[name][number], np.float32), values, equal_nan=True):
-                message = f"Feast's online store has another {name} for entity {entity!r} than the offline store."
-                folder = settings().home / "feast" / definitions.view.name
-                fix = f"Delete {folder} and materialize every date again, with force."
-                raise Refused(message, fix)
+    with redirect_stdout(io.StringIO()):  # Feast prints its progress, and stdout belongs to the command's --json
+        store.apply(definitions.objects())
+    store.refresh_registry()
+    found = {view.name: {field.name: field.dtype for field in view.features} for view in store.list_feature_views()}
+    for view in definitions.views:
+        if found.get(view.name) != {field.name: field.dtype for field in view.features}:
+            message = f"Feast's registry of {store.project} does not have the view {view.name} as it was declared."
+            raise Refused(message, f"See that nothing else writes {store.config.registry.path}, then run it again.")
 
 
-def _newest(offline: Path, entities: list[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Each entity's newest feature values over all dates."""
-    table = pq.read_table(offline, filters=[(ENTITY, "in", entities)], partitioning=None)
-    rows = table.sort_by([(EVENT_TIME, "ascending"), (KNOWN_AT, "ascending")])
-    lists = [field.name for field in rows.schema if pa.types.is_list(field.type)]
-    return {
-        row[ENTITY]: {name: np.asarray(row[name], np.float32) for name in lists}
-        for row in rows.select([ENTITY, *lists]).to_pylist()
-    }
+def _refuse_future(source: Path, partition: str) -> None:
+    """No row may be from the future: it would hide every later value of its entity."""
+    rows = pq.read_table(source, columns=[ENTITY, EVENT_TIME, KNOWN_AT])
+    now = pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC"))
+    for column in (EVENT_TIME, KNOWN_AT):
+        ahead = rows.filter(pc.greater(rows[column], now))
+        if ahead.num_rows:
+            first = ahead.slice(0, 1).to_pylist()[0]
+            message = f"materialize {partition}: {ahead.num_rows} rows have {column} in the future, the first of them"
+            message += f" entity {first[ENTITY]!r} at {first[column]:%Y-%m-%d %H:%M:%S} UTC."
+            raise BadInput(message, "Correct the source's times, then ingest the partition again.")
 
 
 def _past_day(partition: str) -> date:

@@ -1,6 +1,7 @@
 """Model families, one per file; each offers ``build(spec, classes, features)`` and passes the same conformance tests.
 
-Every model takes ``{"image": uint8 (H, W, C), "features": float32 (D,)}`` and gives logits, float32 (classes,).
+Every model takes ``{"image": uint8 (H, W, C), "features": float32 (D,)}``, of a table ``features`` alone, and gives
+logits, float32 (classes,).
 """
 
 from collections.abc import Callable, Mapping

@@ -6,10 +6,11 @@ from keras import layers
 from tasks.core.spec import Project
 
 
-def inputs(spec: Project, features: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The two inputs: ``image`` uint8 (H, W, C), as decoded, and ``features`` float32 (D,), already transformed."""
-    image = keras.Input(spec.image.shape, dtype="uint8", name="image")
-    return image, keras.Input((features,), dtype="float32", name="features")
+def inputs(spec: Project, features: int) -> dict[str, keras.KerasTensor]:
+    """The inputs by name: ``image`` uint8 (H, W, C), as decoded, if rows are images, and ``features`` float32 (D,),
+    already transformed."""
+    image = {"image": keras.Input(spec.image.shape, dtype="uint8", name="image")} if spec.image else {}
+    return image | {"features": keras.Input((features,), dtype="float32", name="features")}
 
 
 def classifier(spec: Project, vector: keras.KerasTensor, classes: int) -> keras.KerasTensor:

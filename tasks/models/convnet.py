@@ -20,12 +20,12 @@ def build(spec: Project, classes: int, features: int) -> keras.Model:
         classes: width of the logits.
         features: width D of the transformed feature vector.
     """
-    image, dense = inputs(spec, features)
-    maps = layers.Rescaling(1 / 255)(image)
+    given = inputs(spec, features)
+    maps = layers.Rescaling(1 / 255)(given["image"])
     for filters in spec.model.filters:
         maps = layers.Conv2D(filters, 3, padding="same", use_bias=False)(maps)
         maps = layers.Activation(spec.model.activation)(layers.BatchNormalization(momentum=0.9)(maps))
         if min(maps.shape[1:3]) > 1:
             maps = layers.MaxPooling2D()(maps)
-    joined = layers.Concatenate()([layers.Flatten()(maps), dense])
-    return keras.Model([image, dense], classifier(spec, joined, classes), name="convnet")
+    joined = layers.Concatenate()([layers.Flatten()(maps), given["features"]])
+    return keras.Model(list(given.values()), classifier(spec, joined, classes), name="convnet")

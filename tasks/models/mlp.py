@@ -1,4 +1,4 @@
-"""A multilayer perceptron over the flattened image and the features."""
+"""A multilayer perceptron over the features and, if there is one, the flattened image."""
 
 import keras
 from keras import layers
@@ -14,6 +14,9 @@ def build(spec: Project, classes: int, features: int) -> keras.Model:
         classes: width of the logits.
         features: width D of the transformed feature vector.
     """
-    image, dense = inputs(spec, features)
-    pixels = layers.Flatten()(layers.Rescaling(1 / 255)(image))
-    return keras.Model([image, dense], classifier(spec, layers.Concatenate()([pixels, dense]), classes), name="mlp")
+    given = inputs(spec, features)
+    vector = given["features"]
+    if "image" in given:
+        pixels = layers.Flatten()(layers.Rescaling(1 / 255)(given["image"]))
+        vector = layers.Concatenate()([pixels, vector])
+    return keras.Model(list(given.values()), classifier(spec, vector, classes), name="mlp")

@@ -9,27 +9,50 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from tasks.core.artifacts import digest_file
 from tasks.core.errors import UpdraftError
 from tasks.core.settings import ROOT
+from tasks.core.stages import Context
 
 SERVICE = "serving.packaged:Updraft"
 """What the Bento runs."""
 
-REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "pydantic", "pydantic-settings", "python-multipart", "pyyaml")
-"""What its service imports; BentoML adds itself, and brings Starlette."""
+_ALWAYS = (
+    *("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pydantic", "pydantic-settings"),
+    *("python-multipart", "pyyaml", "simplejpeg"),
+)
+"""What the service imports whatever it serves; BentoML adds itself, and brings Starlette."""
 
 _SOURCES = ("serving", "tasks/__init__.py", "tasks/core", "tasks/runtime")
 _BUILD = "import bentoml, json, sys; bentoml.bentos.build(**json.loads(sys.argv[1])).export(sys.argv[2])"
 
 
-def build_bento(package: Path, name: str, tag: str, work: Path, target: Path) -> None:
+def service_code(ctx: Context) -> Mapping[str, str]:
+    """The sources that a Bento carries and that no import of the package stage leads to, by digest."""
+    return {path.name: digest_file(path) for path in sorted((ROOT / "serving").glob("*.py"))}
+
+
+def requirements(*, tables: bool, tensorflow: bool) -> list[str]:
+    """What a Bento's service imports, pinned to the versions here.
+
+    Args:
+        tables: it takes rows.
+        tensorflow: its graph is no ONNX.
+    """
+    names = [*_ALWAYS, *["pyarrow"] * tables, *["tensorflow"] * tensorflow]
+    return [f"{name}=={version(name)}" for name in names]
+
+
+def build_bento(package: Path, name: str, tag: str, needed: list[str], work: Path, target: Path) -> None:
     """Builds the Bento ``name:tag`` around the files of ``package`` and writes it to ``target``.
 
     Args:
         package: folder with what `tasks.runtime.predictor.Predictor.load` reads.
+        needed: its requirements, pinned.
         work: an existing folder for the build's own files; they are removed again.
         target: a path that ends in ``.bento``.
 
@@ -46,7 +69,7 @@ def build_bento(package: Path, name: str, tag: str, work: Path, target: Path) ->
         "version": tag,
         "description": f"{name}, packaged by Updraft: `bentoml serve` answers POST /v1/{name}/predict.",
         "include": ["*"],
-        "python": {"packages": [f"{p}=={version(p)}" for p in REQUIREMENTS], "lock_packages": False},
+        "python": {"packages": needed, "lock_packages": False},
         "build_ctx": str(context),
     }
     environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}

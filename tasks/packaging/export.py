@@ -1,29 +1,30 @@
-"""Transform graph, model and softmax as one ONNX graph, so that the endpoint needs no TensorFlow and no second step.
+"""Transform graph, model and softmax as one graph, so that the endpoint has no second step.
 
-The graph takes ``image`` uint8 (N, H, W, C) and one raw float32 (N, F) input per feature group; it gives
-``probabilities`` float32 (N, classes).
+The graph takes the raw values of each feature group, float32 or string (N, F), and of images also ``image``, uint8
+(N, H, W, C); it gives probabilities, float32 (N, classes). As ONNX it needs no TensorFlow; strings need TensorFlow.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
-import onnx
 import tensorflow as tf
-import tf2onnx
-from onnx import numpy_helper
 
-from tasks.core.spec import Image
+from tasks.core.spec import Project
+from tasks.models.onnx_export import write_onnx
+from tasks.runtime.predictor import MODEL, SAVED_MODEL
+from tasks.runtime.saved_model import INFERENCE
+from tasks.runtime.table_features import is_text
 
-OPSET = 18
+Specs = Mapping[str, tf.TensorSpec]
 
 
 class Inference(tf.Module):
-    """What is served: a call on raw inputs, from the saved transform graph to probabilities.
+    """What is served: a call on raw inputs by name, from the saved transform graph to probabilities.
 
     Args:
         transform: the folder that ``tft.TFTransformOutput`` reads.
-        model: takes ``image`` and the transformed ``features``, gives logits.
+        model: takes the transformed ``features`` and, if there is one, ``image``; gives logits.
     """
 
     def __init__(self, transform: Path, model: keras.Model) -> None:
@@ -31,43 +32,52 @@ class Inference(tf.Module):
         self.transform = tf.saved_model.load(str(transform / "transform_fn"))
         self.model = model
 
-    def __call__(self, image: tf.Tensor, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def __call__(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Probabilities, (N, classes)."""
-        features = self.transform.transform_fn(dict(raw))["features"]
-        return tf.nn.softmax(self.model({"image": image, "features": features}, training=False))
+        raw = dict(inputs)
+        given = {"image": raw.pop("image")} if "image" in raw else {}
+        features = self.transform.transform_fn(raw)["features"]
+        return tf.nn.softmax(self.model(given | {"features": features}, training=False))
 
 
-def export_onnx(transform: Path, model: keras.Model, image: Image, widths: Mapping[str, int], target: Path) -> None:
-    """Writes the ONNX graph of `Inference` to ``target``.
+def inputs_of(spec: Project, widths: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
+    """The graph's inputs by name.
+
+    Args:
+        widths: feature group to its number of raw dimensions.
+    """
+    image = {"image": tf.TensorSpec((None, *spec.image.shape), tf.uint8, name="image")} if spec.image else {}
+    kinds = {feature.group: tf.string if is_text(feature) else tf.float32 for feature in spec.features}
+    groups = {g: tf.TensorSpec((None, widths[g]), kind, name=g) for g, kind in kinds.items()}
+    return image | groups
+
+
+def export(transform: Path, model: keras.Model, specs: Specs, folder: Path) -> Path:
+    """Writes `Inference` into ``folder``, as ``model.onnx`` or, where strings go in, as ``saved_model/``.
 
     Args:
         transform: the folder that ``tft.TFTransformOutput`` reads.
         model: the trained model.
-        widths: feature group to its number of raw dimensions.
+        specs: as `inputs_of` gives them.
+
+    Returns:
+        What was written.
     """
     inference = Inference(transform, model)
-    signature = [
-        tf.TensorSpec((None, *image.shape), tf.uint8, name="image"),
-        *(tf.TensorSpec((None, width), tf.float32, name=name) for name, width in widths.items()),
-    ]
-
-    @tf.function(input_signature=signature, autograph=False)
-    def probabilities(pixels: tf.Tensor, *groups: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": inference(pixels, dict(zip(widths, groups, strict=True)))}
-
-    graph, _ = tf2onnx.convert.from_function(probabilities, input_signature=signature, opset=OPSET)
-    _fix_constants(graph, probabilities.get_concrete_function())
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(target))
+    if any(spec.dtype == tf.string for spec in specs.values()):
+        return _save(inference, specs, folder / SAVED_MODEL)
+    return _convert(inference, specs, folder / MODEL)
 
 
-def _fix_constants(model: onnx.ModelProto, function: tf.types.experimental.ConcreteFunction) -> None:
-    """Makes the transform's fitted values constants: tf2onnx leaves tensors that a function captured as inputs."""
-    captured = {inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource}
-    graph = model.graph
-    used = {name for node in graph.node for name in node.input}
-    found = [node.name for node in graph.input if node.name in captured]
-    graph.initializer.extend(numpy_helper.from_array(captured[n].numpy(), n) for n in found if n in used)
-    kept = [node for node in graph.input if node.name not in captured]
-    del graph.input[:]
-    graph.input.extend(kept)
+def _save(inference: Inference, specs: Specs, target: Path) -> Path:
+    setattr(inference, INFERENCE, tf.function(inference.__call__, input_signature=[dict(specs)], autograph=False))
+    tf.saved_model.save(inference, str(target))
+    return target
+
+
+def _convert(inference: Inference, specs: Specs, target: Path) -> Path:
+    def probabilities(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": inference(dict(zip(specs, inputs, strict=True)))}
+
+    write_onnx(probabilities, list(specs.values()), target)
+    return target

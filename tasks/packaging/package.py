@@ -1,27 +1,27 @@
 """The package stage: what training produced, as one folder that predicts alone and provably the same.
 
-The artifact holds ``model.onnx``, ``signature.json``, ``baseline.json`` and the Bento around them. Before it is
-published, training rows go through it from their original bytes; a package that answers otherwise than the trained
-model is refused.
+The artifact holds the graph, ``signature.json``, ``baseline.json``, the networks of embeddings and the Bento around
+them. Before it is published, training rows go through it from their original values; a package that answers otherwise
+than the trained model is refused.
 """
 
 import json
+import shutil
 from importlib.metadata import version
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from tasks.core.artifacts import digest_file
 from tasks.core.errors import Refused
-from tasks.core.settings import ROOT
 from tasks.core.shards import Split, read_split
-from tasks.core.stages import Context, Outcome, stage
-from tasks.packaging.bento import build_bento
-from tasks.packaging.export import export_onnx
-from tasks.runtime.baseline import BASELINE, summarize
+from tasks.core.spec import Column, Project, TableFeature
+from tasks.core.stages import Context, Outcome
+from tasks.packaging.bento import build_bento, requirements
+from tasks.packaging.export import export, inputs_of
+from tasks.runtime.baseline import BASELINE, summarize, watched
+from tasks.runtime.embedding import graphs, load_embedders
 from tasks.runtime.extractors import names
-from tasks.runtime.predictor import MODEL, SIGNATURE, Predictor, Signature
+from tasks.runtime.predictor import EMBEDDING, SIGNATURE, Predictor, Signature
 
 PARITY_ROWS = 1000
 """Training rows replayed at most."""
@@ -32,12 +32,6 @@ PARITY_TOLERANCE = 1e-4
 _LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pillow", "tensorflow", "tensorflow-transform", "tf2onnx")
 
 
-def _service_code(ctx: Context) -> dict[str, str]:
-    """The Bento carries the service's sources, which no import of this module leads to."""
-    return {path.name: digest_file(path) for path in sorted((ROOT / "serving").glob("*.py"))}
-
-
-@stage("package", "classes", "image", "features", "serving", reproducible=False, outside=_service_code)
 def package(ctx: Context) -> Outcome:
     """Exports, checks parity, and builds the Bento.
 
@@ -45,71 +39,90 @@ def package(ctx: Context) -> Outcome:
         Refused: the package predicts otherwise than the trained model; the rows are named.
     """
     split = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
-    transform = ctx.file(ctx.input("transform"), "transform_fn")
     model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
-    widths: dict[str, int] = {feature.kind: split.features[feature.kind].shape[1] for feature in ctx.spec.features}
-    export_onnx(transform, model, ctx.spec.image, widths, ctx.out / MODEL)
+    specs = inputs_of(ctx.spec, {group: values.shape[1] for group, values in split.features.items()})
+    graph = export(ctx.file(ctx.input("transform"), "transform_fn"), model, specs, ctx.out)
     _describe(ctx, split)
 
     rows = np.unique(np.linspace(0, len(split) - 1, min(PARITY_ROWS, len(split))).astype(int))
-    transformed = np.load(ctx.file(ctx.input("transform"), "train.npy"), mmap_mode="r")
-    expected = trained_probabilities(model, split.images[rows], transformed[rows])
-    images = [ctx.store.read_bytes(split.uris[row]) for row in rows]
-    difference = check_parity(ctx.out, images, expected, [split.entities[row] for row in rows])
+    expected = trained_probabilities(model, _transformed(ctx, split, rows))
+    difference = check_parity(_replay(ctx, split, rows), expected, [split.entities[row] for row in rows])
 
     name = f"{ctx.spec.name}-{ctx.key[:12]}.bento"
-    build_bento(ctx.out, ctx.spec.name, ctx.key[:12], ctx.work, ctx.out / name)
+    needed = requirements(tables=ctx.spec.image is None, tensorflow=graph.is_dir())
+    build_bento(ctx.out, ctx.spec.name, ctx.key[:12], needed, ctx.work, ctx.out / name)
     metrics = {
         "parity_rows": len(rows),
         "parity_max_abs_diff": difference,
-        "model_bytes": (ctx.out / MODEL).stat().st_size,
+        "model": graph.name,
+        "model_bytes": sum(path.stat().st_size for path in [graph, *graph.rglob("*")] if path.is_file()),
         "bento": name,
         "bento_bytes": (ctx.out / name).stat().st_size,
     }
     return Outcome(metrics=metrics)
 
 
-def trained_probabilities(model: keras.Model, images: np.ndarray, features: np.ndarray) -> np.ndarray:
+def trained_probabilities(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """What the model gave in training: float32, (N, classes).
 
     Args:
-        images: uint8, (N, H, W, C).
-        features: float32, (N, D), transformed.
+        inputs: the model's own: ``features`` transformed, and ``image``, if there is one.
     """
-    logits = model.predict({"image": images, "features": np.asarray(features)}, batch_size=256, verbose=0)
-    return np.asarray(keras.ops.softmax(logits))
+    return np.asarray(keras.ops.softmax(model.predict(inputs, batch_size=256, verbose=0)))
 
 
-def check_parity(folder: Path, images: list[bytes], expected: np.ndarray, entities: list[str]) -> float:
-    """The largest difference of a probability between the package in ``folder`` and ``expected``.
+def check_parity(found: np.ndarray, expected: np.ndarray, entities: list[str]) -> float:
+    """The largest difference of a probability between the package and the trained model.
 
     Args:
-        images: the rows' original bytes.
-        expected: float32, (N, classes).
+        found: what the package gave, float32 (N, classes).
+        expected: what the model gave in training, float32 (N, classes).
         entities: the rows' names.
 
     Raises:
         Refused: it is above `PARITY_TOLERANCE`. (Up to it, only classes as likely as each other can change places.)
     """
-    differences = np.abs(Predictor.load(folder).predict_bytes(images) - expected).max(axis=1)
+    differences = np.abs(found - expected).max(axis=1)
     # Not a number is no parity either.
     bad = np.flatnonzero(~(differences <= PARITY_TOLERANCE))
     if len(bad):
         named = ", ".join(f"{entities[row]} ({differences[row]:.2g})" for row in bad[:5])
         raise Refused(
-            f"The package predicts otherwise than the trained model on {len(bad)} of {len(images)} rows: {named}.",
+            f"The package predicts otherwise than the trained model on {len(bad)} of {len(found)} rows: {named}.",
             "Nothing was packaged. Compare decoder, extractors and transform of training and serving.",
         )
     return float(differences.max())
 
 
+def _transformed(ctx: Context, split: Split, rows: np.ndarray) -> dict[str, np.ndarray]:
+    features = np.load(ctx.file(ctx.input("transform"), "train.npy"), mmap_mode="r")
+    image = {} if split.images is None else {"image": split.images[rows]}
+    return image | {"features": np.asarray(features[rows])}
+
+
+def _replay(ctx: Context, split: Split, rows: np.ndarray) -> np.ndarray:
+    """What the package makes of the rows as they were received."""
+    predictor = Predictor.load(ctx.out)
+    if split.rows is None:
+        return predictor.predict_bytes(ctx.store.read_bytes(split.uris[row]) for row in rows)
+    return predictor.predict_rows(json.loads(split.rows[row]) for row in rows)
+
+
+def _columns(spec: Project) -> tuple[Column, ...]:
+    """The source's, of which nobody has to send those that no feature is made from."""
+    used = {name for feature in spec.features if isinstance(feature, TableFeature) for name in feature.columns}
+    return tuple(c if c.name in used else c.model_copy(update={"nullable": True}) for c in spec.source.columns)
+
+
 def _describe(ctx: Context, split: Split) -> None:
+    """Everything beside the graph that the package needs, and that tells what it is."""
     spec = ctx.spec
     signature = Signature(
         project=spec.name,
         build=ctx.key[:12],
         classes=spec.classes,
         image=spec.image,
+        columns=_columns(spec),
         features=spec.features,
         top_k=min(spec.serving.top_k, len(spec.classes)),
         max_body_kib=spec.serving.max_body_kib,
@@ -117,6 +130,8 @@ def _describe(ctx: Context, split: Split) -> None:
         libraries={name: version(name) for name in _LIBRARIES},
     )
     (ctx.out / SIGNATURE).write_text(json.dumps(signature.model_dump(mode="json"), indent=2), encoding="utf-8")
-    kinds: dict[str, np.ndarray] = {feature.kind: split.features[feature.kind] for feature in spec.features}
-    baseline = summarize(kinds, names(spec.features, spec.image))
+    for group, path in graphs(ctx).items():
+        shutil.copy(path, ctx.out / EMBEDDING.format(group=group))
+    dimensions = names(spec.features, spec.image, load_embedders(ctx))
+    baseline = summarize(watched(spec.features, split.features), dimensions)
     (ctx.out / BASELINE).write_text(baseline.model_dump_json(), encoding="utf-8")

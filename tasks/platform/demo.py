@@ -1,8 +1,11 @@
 """The first run, as ``make run`` does it: sample data through Airflow to a live endpoint that is put to the test."""
 
+import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import httpx
 
@@ -11,11 +14,13 @@ from tasks.core.config import load_project
 from tasks.core.errors import UpdraftError
 from tasks.core.registry import Registry
 from tasks.core.settings import Settings
+from tasks.core.shards import Split, read_split
 from tasks.core.spec import Project
 from tasks.core.stages import load_manifest
 from tasks.core.store import Store, open_store
 from tasks.platform.airflow import Airflow, Run, TaskInstance
 from tasks.platform.environment import serving_url
+from tasks.platform.local import land_sample
 from tasks.platform.summary import Summary
 
 Say = Callable[[str], None]
@@ -25,12 +30,15 @@ _TOLD = {"running", "success", "failed", "skipped", "up_for_retry"}
 
 @dataclass(frozen=True)
 class Held:
-    """The live endpoint's answers to the held-out split, and one sample of it."""
+    """The live endpoint's answers to the held-out split.
+
+    Attributes:
+        sample: curl's arguments that ask about a row which was answered correctly.
+    """
 
     rows: int
     correct: int
     sample: str
-    """Local path of an image that was answered correctly."""
 
 
 def pipeline_through_airflow(spec: Project, settings: Settings, say: Say) -> Summary:
@@ -42,7 +50,7 @@ def pipeline_through_airflow(spec: Project, settings: Settings, say: Say) -> Sum
     Raises:
         UpdraftError: a DAG cannot be imported, or a run failed; names the task and its page.
     """
-    from tasks.data.ingest import partitions
+    from tasks.data.source import partitions
 
     features, train, monitor = (f"{spec.name}_{pipeline}" for pipeline in ("features", "train", "monitor"))
     dates = partitions(spec)
@@ -63,22 +71,19 @@ def pipeline_through_airflow(spec: Project, settings: Settings, say: Say) -> Sum
 
 
 def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> Held:
-    """Sends every held-out image to the live endpoint and compares the answers with the labels.
+    """Sends every held-out row to the live endpoint and compares the answers with the labels.
 
     Raises:
         UpdraftError: the endpoint serves another version, does not answer, or does worse than evaluation measured.
     """
-    from tasks.core.shards import read_split
-
     store = open_store(settings.store_uri)
     (dataset,) = summary.manifests["dataset"]
     split = read_split(store.fetch(dataset.folder), "test")
     url = f"{serving_url(settings)}/v1/{spec.name}"
     correct, sample = 0, ""
     with httpx.Client(timeout=10) as client:
-        for uri, label in zip(split.uris, split.labels, strict=True):
-            kind = {"content-type": f"image/{uri.rpartition('.')[2]}"}
-            answer = client.post(f"{url}/predict", content=store.read_bytes(uri), headers=kind)
+        for number, label in enumerate(split.labels):
+            answer = client.post(f"{url}/predict", **_question(store, split, number))
             if answer.status_code != 200:
                 raise UpdraftError(f"The endpoint answered {answer.status_code}: {answer.text[:300]}", "See its log.")
             said = answer.json()
@@ -87,7 +92,7 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
                 raise UpdraftError(message, "See its log; it should switch within seconds.")
             if said["predictions"][0]["label"] == spec.classes[label]:
                 correct += 1
-                sample = sample or str(store.fetch(uri))
+                sample = sample or _as_curl(store, split, number)
     # Evaluation ran in TensorFlow, the endpoint in ONNX Runtime: a tie may fall the other way, no more than that.
     expected = summary.champion.details["metrics"]["candidate"]["accuracy"] if summary.champion else 1.0
     if correct < expected * len(split.labels) - 1:
@@ -98,12 +103,25 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
     return Held(len(split.labels), correct, sample)
 
 
+def _question(store: Store, split: Split, number: int) -> dict[str, Any]:
+    """The request that asks about a row: an image's bytes, or a table's values."""
+    if split.rows is not None:
+        return {"json": {"instances": [json.loads(split.rows[number])]}}
+    uri = split.uris[number]
+    return {"content": store.read_bytes(uri), "headers": {"content-type": f"image/{uri.rpartition('.')[2]}"}}
+
+
+def _as_curl(store: Store, split: Split, number: int) -> str:
+    if split.rows is not None:
+        data = shlex.quote(json.dumps({"instances": [json.loads(split.rows[number])]}))
+        return f"-H 'content-type: application/json' --data {data}"
+    return f"-H 'content-type: image/png' --data-binary @{shlex.quote(str(store.fetch(split.uris[number])))}"
+
+
 def load_demo(name: str) -> Project:
     """The project, with its sample data landed."""
-    from tasks.data.samples import land
-
     spec = load_project(name)
-    land(spec)
+    land_sample(spec)
     return spec
 
 

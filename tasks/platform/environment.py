@@ -101,11 +101,20 @@ def airflow_env(settings: Settings) -> dict[str, str]:
         # More than there are cores, for a worker is busy a moment longer than its task. How many tasks really run at
         # once is for the DAGs and their pools to say.
         "AIRFLOW__CORE__PARALLELISM": str(max(8, 4 * (os.cpu_count() or 1))),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=30",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "tasks.platform.sqlite.CONNECT_ARGS",
+        **_database(settings),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         # Feast makes a folder in /tmp at each import if it is given none, and leaves it there.
         "PROMETHEUS_MULTIPROCESS_DIR": str(home / "metrics"),
+    }
+
+
+def _database(settings: Settings) -> dict[str, str]:
+    url = settings.airflow_database_url.get_secret_value()
+    if url:
+        return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://", 1)}
+    return {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow_home(settings) / 'airflow.db'}?timeout=30",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "tasks.platform.sqlite.CONNECT_ARGS",
     }
 
 

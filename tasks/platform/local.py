@@ -32,21 +32,24 @@ def run_project(
         Step name to its manifests, in order.
     """
     spec = load_project(name, overrides)
-    from tasks.data.ingest import partitions
-    from tasks.data.samples import land
-    from tasks.training.launcher import warm_up
+    from tasks.data.source import partitions
 
-    land(spec)
+    land_sample(spec)
     found = partitions(spec)
-    # The ranks' processes must be forked from one that ran no TensorFlow operation: make it now, while there is none.
-    warm_up()
     done: dict[str, list[Manifest]] = {}
 
     def run(step: Step, partition: str | None, inputs: Mapping[str, Sequence[Manifest]]) -> Manifest:
         starting(f"{step.name} {partition}" if partition else step.name)
         paths = {source: [m.path for m in manifests] for source, manifests in inputs.items()}
         manifest = run_step(
-            step.name, name, paths, partition=partition, overrides=overrides, run_id=run_id, force=force
+            step.name,
+            name,
+            paths,
+            partition=partition,
+            overrides=overrides,
+            run_id=run_id,
+            force=force,
+            missed=_warm_up,
         )
         done.setdefault(step.name, []).append(manifest)
         finished(manifest)
@@ -62,6 +65,21 @@ def run_project(
         for trial in _trials(step, spec):
             run(step, trial, {source: done[source] for source in step.inputs})
     return done
+
+
+def land_sample(spec: Project) -> None:
+    """Lands the data set that ships with the project, where it has one that is not there yet."""
+    if spec.source.sample:
+        from tasks.data.samples import land
+
+        land(spec)
+
+
+def _warm_up() -> None:
+    """Starts the process that ranks are forked from, so that its imports overlap the stages before training."""
+    from tasks.training.launcher import warm_up
+
+    warm_up()
 
 
 def _trials(step: Step, spec: Project) -> Iterator[str | None]:

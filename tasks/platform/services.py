@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from tasks.core.artifacts import digest_bytes
 from tasks.core.config import sound_projects
 from tasks.core.errors import UpdraftError
 from tasks.core.settings import ROOT, Settings
@@ -96,7 +97,8 @@ def prepare_database(settings: Settings, progress: Progress) -> None:
         UpdraftError: Airflow could not; with its last output.
     """
     version, marker = importlib.metadata.version("apache-airflow"), airflow_home(settings) / "database-version"
-    if marker.exists() and marker.read_text() == version:
+    prepared = f"{version} {digest_bytes(settings.airflow_database_url.get_secret_value().encode())[:12]}"
+    if marker.exists() and marker.read_text() == prepared:
         return
     progress("airflow-database", f"preparing for Airflow {version}")
     done = subprocess.run(
@@ -109,12 +111,13 @@ def prepare_database(settings: Settings, progress: Progress) -> None:
     if done.returncode:
         raise UpdraftError(
             f"Airflow could not prepare its database:\n{(done.stdout + done.stderr)[-2000:]}",
-            f"if nothing in it is needed, delete {airflow_home(settings)} and start again",
+            f"if nothing in it is needed, delete {airflow_home(settings)} (or empty that database), and start again",
         )
-    with contextlib.closing(sqlite3.connect(airflow_home(settings) / "airflow.db")) as database:
-        # Kept in the file: with a write-ahead log, readers and the writer do not wait for each other.
-        database.execute("PRAGMA journal_mode=WAL")
-    marker.write_text(version)
+    if not settings.airflow_database_url.get_secret_value():
+        with contextlib.closing(sqlite3.connect(airflow_home(settings) / "airflow.db")) as database:
+            # Kept in the file: with a write-ahead log, readers and the writer do not wait for each other.
+            database.execute("PRAGMA journal_mode=WAL")
+    marker.write_text(prepared)
 
 
 def _airflow(settings: Settings, command: str, *options: str, component: str = "", port: int | None = None) -> Service:

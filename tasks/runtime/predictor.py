@@ -1,11 +1,13 @@
 """The packaged model as everyone runs it: the endpoint, the parity check, and the evaluation of a champion.
 
-A package is a folder with ``model.onnx`` (transform, model and softmax in one graph) and ``signature.json``. One
-thread per prediction: more of them were slower on models of this size, and requests run side by side anyway.
+A package is a folder with ``signature.json`` and one graph of transform, model and softmax: ``model.onnx``, or
+``saved_model/`` if strings go in. One thread per prediction: more of them were slower on models of this size, and
+requests run side by side anyway.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +16,22 @@ import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict
 
 from tasks.core.errors import UpdraftError
-from tasks.core.spec import Feature, Image
-from tasks.runtime.extractors import extract, widths
+from tasks.core.spec import CnnEmbedding, Column, Feature, Image
+from tasks.runtime.embedding import Embedder
+from tasks.runtime.extractors import Embedders, extract, widths
 from tasks.runtime.images import decode
+from tasks.runtime.instances import checked, typed
 
 MODEL = "model.onnx"
+SAVED_MODEL = "saved_model"
 SIGNATURE = "signature.json"
+EMBEDDING = "{group}.embedding.onnx"
+"""The network of a ``cnn_embedding`` group, beside the model."""
 
 _BATCH = 256
+
+Graph = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""Inputs by name, (N, ...) each, to probabilities, float32 (N, classes)."""
 
 
 class Signature(BaseModel):
@@ -34,9 +44,12 @@ class Signature(BaseModel):
     """The package's own name, for where no registry has numbered it."""
     classes: tuple[str, ...]
     """Labels, in the order of the probabilities."""
-    image: Image
+    image: Image | None = None
+    """What images become; None: the package takes rows of a table."""
+    columns: tuple[Column, ...] = ()
+    """What a row of a table holds."""
     features: tuple[Feature, ...]
-    """Extractors whose values are inputs of the graph, under their ``kind``."""
+    """Extractors whose values are inputs of the graph, under their ``group``."""
     top_k: int
     max_body_kib: int
     max_pixels: int
@@ -45,24 +58,38 @@ class Signature(BaseModel):
 
 
 @dataclass(frozen=True)
-class Example:
-    """One image, ready for the graph.
+class Inputs:
+    """Rows, ready for the graph.
 
     Attributes:
-        pixels: uint8, (H, W, C).
-        features: extractor's name to its raw float32 vector, before the transform.
+        pixels: uint8, (N, H, W, C); None of a table.
+        features: feature group to its raw values before the transform, float32 or str, (N, F).
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | None
     features: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.features.values())))
+
+    @classmethod
+    def join(cls, parts: Sequence["Inputs"]) -> Self:
+        """The rows of one or more parts, in order."""
+        pixels = None if parts[0].pixels is None else np.concatenate([part.pixels for part in parts])
+        return cls(pixels, {g: np.concatenate([part.features[g] for part in parts]) for g in parts[0].features})
+
+    def feed(self, rows: slice) -> dict[str, np.ndarray]:
+        """Some of the rows, as the graph's inputs."""
+        named = dict(self.features) if self.pixels is None else {**self.features, "image": self.pixels}
+        return {name: values[rows] for name, values in named.items()}
 
 
 class Predictor:
     """A loaded package; safe to use from several threads."""
 
-    def __init__(self, signature: Signature, session: Any) -> None:
+    def __init__(self, signature: Signature, graph: Graph, embedders: Embedders) -> None:
         self.signature = signature
-        self._session = session
+        self._graph, self._embedders = graph, embedders
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -71,54 +98,101 @@ class Predictor:
         Raises:
             UpdraftError: a file is missing or damaged.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             signature = Signature.model_validate_json((folder / SIGNATURE).read_bytes())
-            model = (folder / MODEL).read_bytes()
-            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        # ONNX Runtime's exceptions have no public base class of their own.
+            groups = [feature.group for feature in signature.features if isinstance(feature, CnnEmbedding)]
+            embedders = {group: Embedder(folder / EMBEDDING.format(group=group)) for group in groups}
+            graph = _load_tensorflow(folder) if (folder / SAVED_MODEL).is_dir() else _load_onnx(folder)
+        # ONNX Runtime's and TensorFlow's exceptions have no public base class in common.
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             fix = "Run the package stage again, or roll back to another version."
             raise UpdraftError(f"The package {folder} cannot be loaded: {reason}", fix) from error
-        return cls(signature, session)
+        return cls(signature, graph, embedders)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels, in the order of the probabilities."""
         return self.signature.classes
 
-    def prepare(self, data: bytes) -> Example:
-        """Decodes an image and computes its features.
+    def prepare(self, data: bytes) -> Inputs:
+        """Decodes an image and computes its features: one row.
 
         Raises:
             BadImage: the bytes are no image that this package takes.
         """
+        assert self.signature.image is not None, "this package takes rows"
         pixels = decode(data, self.signature.image, self.signature.max_pixels)
-        return Example(pixels, extract(pixels, self.signature.features))
+        features = extract(pixels, self.signature.features, self._embedders)
+        return Inputs(pixels[None], {group: vector[None] for group, vector in features.items()})
 
-    def predict(self, examples: Sequence[Example]) -> np.ndarray:
-        """Probabilities of each example's classes: float32, (N, classes)."""
-        batches = [self._run(examples[start : start + _BATCH]) for start in range(0, len(examples), _BATCH)]
-        return np.concatenate(batches) if batches else np.empty((0, len(self.classes)), np.float32)
+    def prepare_rows(self, rows: Sequence[Mapping[str, Any]], *, strict: bool = True) -> Inputs:
+        """Types a table's rows, at least one, and computes their features.
 
-    def predict_bytes(self, images: Sequence[bytes]) -> np.ndarray:
+        Args:
+            rows: column to value, as JSON has it.
+            strict: refuse what the package was not trained on; else it counts as missing.
+
+        Raises:
+            BadRow: ``strict``, and a row is none that this package takes.
+        """
+        # Brings pyarrow, which the endpoint of images does without.
+        from tasks.runtime.table_features import extract_table
+
+        columns = (checked if strict else typed)(rows, self.signature.columns)
+        return Inputs(None, extract_table(columns, self.signature.features))
+
+    def predict(self, inputs: Inputs) -> np.ndarray:
+        """Probabilities of each row's classes: float32, (N, classes)."""
+        starts = range(0, len(inputs), _BATCH)
+        return np.concatenate([self._graph(inputs.feed(slice(start, start + _BATCH))) for start in starts])
+
+    def predict_bytes(self, images: Iterable[bytes]) -> np.ndarray:
         """Probabilities of images as received: float32, (N, classes).
 
         Raises:
             BadImage: one of them is no image that this package takes.
         """
-        return self.predict([self.prepare(data) for data in images])
+        return self._predict_all(Inputs.join([self.prepare(data) for data in part]) for part in _parts(images))
+
+    def predict_rows(self, rows: Iterable[Mapping[str, Any]], *, strict: bool = True) -> np.ndarray:
+        """Probabilities of a table's rows: float32, (N, classes). For arguments and errors see `prepare_rows`."""
+        return self._predict_all(self.prepare_rows(part, strict=strict) for part in _parts(rows))
 
     def warm_up(self) -> None:
-        """Predicts a blank image, so that the first request does not pay for the graph's preparation."""
-        blank = np.zeros(self.signature.image.shape, np.uint8)
-        sizes = widths(self.signature.features, self.signature.image)
-        self.predict([Example(blank, {name: np.zeros(size, np.float32) for name, size in sizes.items()})])
+        """Predicts a blank row, so that the first request does not pay for the graph's preparation."""
+        image = self.signature.image
+        if image is None:
+            self.predict_rows([{}], strict=False)
+        else:
+            sizes = widths(self.signature.features, image, self._embedders)
+            features = {group: np.zeros((1, size), np.float32) for group, size in sizes.items()}
+            self.predict(Inputs(np.zeros((1, *image.shape), np.uint8), features))
 
-    def _run(self, examples: Sequence[Example]) -> np.ndarray:
-        feed = {name: np.stack([e.features[name] for e in examples]) for name in examples[0].features}
-        feed["image"] = np.stack([e.pixels for e in examples])
-        (probabilities,) = self._session.run(None, feed)
-        return probabilities
+    def _predict_all(self, parts: Iterable[Inputs]) -> np.ndarray:
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *map(self.predict, parts)])
+
+
+def _parts(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Lists of as many rows as are predicted at a time: a whole split of images may not fit into memory."""
+    remaining = iter(rows)
+    while part := list(islice(remaining, _BATCH)):
+        yield part
+
+
+def _load_onnx(folder: Path) -> Graph:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession((folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"])
+
+    def probabilities(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        (found,) = session.run(None, dict(inputs))
+        return found
+
+    return probabilities
+
+
+def _load_tensorflow(folder: Path) -> Graph:
+    from tasks.runtime.saved_model import SavedModel
+
+    return SavedModel(folder / SAVED_MODEL)

@@ -1,11 +1,12 @@
 """The request log: what the endpoint was asked and answered, for drift and for feedback to meet predictions.
 
-One JSON line per image or feedback under ``HOME/requests/<project>/date=YYYY-MM-DD/``, one file per worker process.
-Lines are written by a thread, off the requests' path; image bytes are never logged.
+One JSON line per row or feedback under ``HOME/requests/<project>/date=YYYY-MM-DD/``, one file per worker process.
+Lines are written by a thread, off the requests' path; images and texts are never logged.
 """
 
 import json
 import logging
+import math
 import os
 import queue
 import socket
@@ -104,5 +105,8 @@ def _days(first: date, last: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _plain(value: np.ndarray) -> list[float]:
-    return np.round(value.astype(np.float64), DECIMALS).tolist()
+def _plain(value: np.ndarray) -> list[Any]:
+    if value.dtype == object:
+        return value.tolist()
+    numbers = np.round(value.astype(np.float64), DECIMALS).tolist()
+    return [None if math.isnan(number) else number for number in numbers]

@@ -1,56 +1,149 @@
-"""What ``fit`` is fed: a split in memory, and its batches in a given order."""
+"""What ``fit`` is fed: batches gathered from a split's mapped files, in a given order.
 
-from collections.abc import Callable
+Only the batches under way are in memory, so a split may be larger than that: the operating system keeps what it has
+room for. Python runs once per `CHUNK_BYTES`, beside the training, and TensorFlow cuts that into steps.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
-from tasks.core.shards import read_split
+from tasks.core.errors import BadInput
+from tasks.core.shards import read_table
+
+CHUNK_BYTES = 4 * 2**20
+AHEAD = 8
+"""Batches that wait for the trainer."""
 
 EVALUATION_BATCH = 1024
+"""Rows that a model is measured on at a time, or fewer, if they are larger than `CHUNK_BYTES`."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Source(Protocol):
+    """Rows that batches are gathered from."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32, (N,)."""
+        ...
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Each row's weight in the loss, float32 (N,); None: all the same."""
+        ...
+
+    def take(self, numbers: np.ndarray) -> Arrays:
+        """The model's inputs of these rows, by name: int64 of any shape, to which the inputs' own is added."""
+        ...
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A split, aligned: images uint8 (N, H, W, C), transformed features float32 (N, D), labels int32 (N,)."""
+    """A split on disk, aligned.
 
-    images: np.ndarray
+    Attributes:
+        images: uint8 (n, H, W, C) per shard, N in all; None for a table.
+        features: transformed, float32 (N, D).
+        labels: int32 (N,).
+    """
+
+    images: Sequence[np.ndarray] | None
     features: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def inputs(self) -> dict[str, np.ndarray]:
-        """What a model of `tasks.models` takes."""
-        return {"image": self.images, "features": self.features}
+    def take(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        found = {} if self.images is None else {"image": _take(self.images, numbers)}
+        return found | {"features": self.features[numbers]}
 
 
 def read_rows(dataset: Path, transform: Path, split: str) -> Rows:
-    """The split ``train`` or ``validation`` from the artifacts of the dataset and transform stages."""
-    rows = read_split(dataset, split)
-    return Rows(rows.images, np.load(transform / f"{split}.npy"), rows.labels)
+    """The split ``train`` or ``validation`` from the artifacts of the dataset and transform stages.
+
+    Raises:
+        BadInput: it is empty.
+    """
+    table = read_table(dataset, split)
+    if not table.num_rows:
+        raise BadInput(f"The {split} split has no rows.", f"Bring more data, or give split.{split} a larger share.")
+    images = None
+    if "image" in table.column_names:
+        shape = json.loads(table.schema.metadata[b"image_shape"])
+        images = [_mapped(chunk).reshape(-1, *shape) for chunk in table["image"].chunks]
+    # As a plain array over the mapped file: NumPy's own class for those is slow to index.
+    features = np.asarray(np.load(transform / f"{split}.npy", mmap_mode="r"))
+    return Rows(images, features, table["label"].to_numpy())
 
 
-def in_order(rows: Rows, order: Callable[[int], np.ndarray], epochs: range) -> tf.data.Dataset:
-    """The batches of all ``epochs`` in a row, gathered in TensorFlow: Python runs once per epoch.
+def in_order(source: Source, order: Callable[[int], np.ndarray], epochs: range, batch: int) -> tf.data.Dataset:
+    """The batches of all ``epochs`` in a row.
 
     Args:
-        order: epoch to row numbers, int64 (steps, batch), the same shape for every epoch.
+        order: epoch to row numbers, int64 (steps, ``batch``). It is asked in another thread, for an epoch's numbers
+            before the epoch ahead of it is over.
     """
-    images, features, labels = (tf.constant(values) for values in (rows.images, rows.features, rows.labels))
+    steps = max(1, CHUNK_BYTES // (batch * _row_bytes(source)))
 
-    def gather(index: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return {"image": tf.gather(images, index), "features": tf.gather(features, index)}, tf.gather(labels, index)
+    def chunks() -> Iterator[np.ndarray]:
+        for numbers in map(order, epochs):
+            yield from (numbers[start : start + steps] for start in range(0, len(numbers), steps))
 
-    signature = tf.TensorSpec(order(0).shape, tf.int64)
-    orders = tf.data.Dataset.from_generator(lambda: map(order, epochs), output_signature=signature)
-    return orders.unbatch().map(gather).prefetch(2)
+    return _gathered(source, chunks, batch)
 
 
-def as_stored(rows: Rows) -> tf.data.Dataset:
-    """All rows once, in large batches, to measure a model on."""
-    return tf.data.Dataset.from_tensor_slices((rows.inputs, rows.labels)).batch(EVALUATION_BATCH)
+def as_stored(source: Source, rows: range) -> tf.data.Dataset:
+    """A range of the rows once, in large batches, to measure a model on."""
+    size = min(EVALUATION_BATCH, max(1, CHUNK_BYTES // _row_bytes(source)))
+    starts = range(0, len(rows), size)
+    batches = _gathered(source, lambda: (np.array([rows[at : at + size]]) for at in starts), None)
+    return batches.apply(tf.data.experimental.assert_cardinality(len(starts)))
+
+
+def _gathered(source: Source, chunks: Callable[[], Iterator[np.ndarray]], batch: int | None) -> tf.data.Dataset:
+    """Batches of the rows that the ``chunks`` number, int64 (steps, batch) each: inputs, labels and weights, if any."""
+
+    def gather(numbers: np.ndarray) -> tuple[Any, ...]:
+        aligned = [source.labels] if source.weights is None else [source.labels, source.weights]
+        return dict(source.take(numbers)), *(values[numbers] for values in aligned)
+
+    signature = tf.nest.map_structure(
+        lambda values: tf.TensorSpec((None, batch, *values.shape[2:]), values.dtype), gather(np.zeros((1, 1), np.int64))
+    )
+    steps = tf.data.Dataset.from_generator(lambda: map(gather, chunks()), output_signature=signature)
+    # A chunk is gathered ahead, and some steps stand ready for when the system gives this thread no turn.
+    return steps.prefetch(1).unbatch().prefetch(AHEAD)
+
+
+def _row_bytes(source: Source) -> int:
+    return max(1, sum(values.nbytes for values in source.take(np.zeros(1, np.int64)).values()))
+
+
+def _mapped(chunk: pa.Array) -> np.ndarray:
+    """The bytes of fixed-size binary values, still in the file."""
+    size = chunk.type.byte_width
+    return np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * size, chunk.offset * size)
+
+
+def _take(parts: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """Rows of the parts laid end to end, by number."""
+    if len(parts) == 1:
+        return parts[0].take(numbers, axis=0)
+    starts = np.cumsum([0, *map(len, parts)])
+    owner = np.searchsorted(starts, numbers, "right") - 1
+    rows = np.empty((*numbers.shape, *parts[0].shape[1:]), parts[0].dtype)
+    for part in np.unique(owner):
+        chosen = owner == part
+        rows[chosen] = parts[part].take(numbers[chosen] - starts[part], axis=0)
+    return rows

@@ -6,8 +6,10 @@ function of (seed, epoch), deterministic kernels on one thread, and exact resump
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ import tensorflow as tf
 from tasks.core.errors import UpdraftError
 from tasks.core.spec import Project
 from tasks.models import build_model
-from tasks.training import checkpoint, distributed
+from tasks.training import checkpoint, distributed, sampling
+from tasks.training.adaptive import Adaptive, Order
 from tasks.training.batches import as_stored, in_order, read_rows
 from tasks.training.checkpoint import History
 from tasks.training.progress import Progress
 
 Log = Callable[[str], None]
 
-LOSSES: Mapping[str, Callable[[], keras.losses.Loss]] = {
-    "sparse_categorical_crossentropy": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+LOSSES: Mapping[str, Callable[..., keras.losses.Loss]] = {
+    "sparse_categorical_crossentropy": partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True),
 }
 """``training.loss`` to the loss over logits."""
 
@@ -82,29 +85,54 @@ def fit(job: Job, log: Log, *, horovod: bool = False) -> tuple[keras.Model, Hist
     training = job.spec.training
     configure(training.seed)
     train, validation = (read_rows(job.dataset, job.transform, split) for split in ("train", "validation"))
+    pool = sampling.draw(train, job.spec)
+
+    batch = training.batch_size // size
 
     def order(epoch: int) -> np.ndarray:
-        batch = training.batch_size // size
-        return distributed.shard(len(train), batch, rank=rank, size=size, seed=training.seed, epoch=epoch)
+        return distributed.shard(len(pool), batch, rank=rank, size=size, seed=training.seed, epoch=epoch)
 
     steps = len(order(0))
-    model = _compiled(job, train.features.shape[1], steps, distributed.wrap_optimizer if horovod else None)
+    model = compiled(job, train.features.shape[1], steps, distributed.wrap_optimizer if horovod else None)
     history = _resume(job, model, horovod)
     _spread_seeds(model, rank)
     callbacks: list[keras.callbacks.Callback] = [Progress(job.epochs, steps * training.batch_size, history, log)]
     if job.checkpoints and rank == 0:
         callbacks.append(_SaveEachEpoch(job.checkpoints, history))
-    model.fit(
-        in_order(train, order, range(len(history), job.epochs)),
-        initial_epoch=len(history),
-        epochs=job.epochs,
-        steps_per_epoch=steps,
-        validation_data=as_stored(validation),
-        callbacks=distributed.callbacks(callbacks) if horovod else callbacks,
-        shuffle=False,
-        verbose=0,
-    )
+    with _sampled(job.spec, pool, order, horovod) as (next_order, more):
+        model.fit(
+            in_order(pool, next_order, range(len(history), job.epochs), batch),
+            initial_epoch=len(history),
+            epochs=job.epochs,
+            steps_per_epoch=steps,
+            validation_data=as_stored(validation, range(len(validation))),
+            callbacks=distributed.callbacks([*callbacks, *more]) if horovod else [*callbacks, *more],
+            shuffle=False,
+            verbose=0,
+        )
     return model, history
+
+
+@contextmanager
+def _sampled(
+    spec: Project, pool: sampling.Pool, order: Order, horovod: bool
+) -> Iterator[tuple[Order, list[keras.callbacks.Callback]]]:
+    """The order of rows, adapted to the model if the spec says so, and the callbacks that this takes."""
+    if not spec.sampling.adaptive:
+        yield order, []
+        return
+    loss = LOSSES[spec.training.loss](reduction=None)
+    ranks = {"rank": hvd.rank(), "size": hvd.size(), "gather": _gather} if horovod else {}
+    adaptive = Adaptive(pool, order, loss, spec.training.seed, **ranks)
+    try:
+        yield adaptive.order, [adaptive]
+    finally:
+        adaptive.close()
+
+
+def _gather(values: np.ndarray) -> np.ndarray:
+    found: np.ndarray = hvd.allgather(tf.constant(values)).numpy()
+    return found
 
 
 def configure(seed: int) -> None:
@@ -145,10 +173,19 @@ class _SaveEachEpoch(keras.callbacks.Callback):
         checkpoint.save(self._folder, self.model, self._history)
 
 
-def _compiled(
-    job: Job, features: int, steps: int, wrap: Callable[[keras.optimizers.Optimizer], keras.optimizers.Optimizer] | None
+def compiled(
+    job: Job,
+    features: int,
+    steps: int,
+    wrap: Callable[[keras.optimizers.Optimizer], keras.optimizers.Optimizer] | None = None,
 ) -> keras.Model:
-    """The model of the spec, its learning rate falling to zero along a cosine (Loshchilov and Hutter, SGDR, 2017)."""
+    """The model of the spec, its learning rate falling to zero along a cosine (Loshchilov and Hutter, SGDR, 2017).
+
+    Args:
+        features: width D of the transformed feature vector.
+        steps: per epoch.
+        wrap: what the optimizer is passed through.
+    """
     training = job.spec.training
     model = build_model(job.spec, features)
     rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, job.epochs * steps)

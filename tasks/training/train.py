@@ -8,27 +8,13 @@ from typing import Any
 from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
 from tasks.core.errors import RankFailed
-from tasks.core.stages import Context, Outcome, stage
+from tasks.core.stages import Context, Outcome
 from tasks.training import curves, loop
 from tasks.training.launcher import launch
 
 log = logging.getLogger("updraft")
 
 
-@stage(
-    "train",
-    "classes",
-    "image",
-    "model",
-    "training.ranks",
-    "training.epochs",
-    "training.batch_size",
-    "training.optimizer",
-    "training.learning_rate",
-    "training.loss",
-    "training.seed",
-    reproducible=False,
-)
 def train(ctx: Context) -> Outcome:
     """Writes ``model.keras``, ``history.json``, ``params.json`` and ``curves.png``.
 

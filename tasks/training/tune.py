@@ -9,29 +9,14 @@ from typing import Any
 
 from tasks.core.artifacts import digest_json
 from tasks.core.config import replace
-from tasks.core.stages import Context, Outcome, stage
+from tasks.core.pipeline import find_step
+from tasks.core.stages import Context, Outcome
 from tasks.training.loop import Job, fit
 from tasks.training.study import run_trial
 
 log = logging.getLogger("updraft")
 
-FIELDS = (
-    "classes",
-    "image",
-    "model",
-    "training.batch_size",
-    "training.optimizer",
-    "training.learning_rate",
-    "training.loss",
-    "training.seed",
-    "tuning.epochs",
-    "tuning.seed",
-    "tuning.space",
-)
-"""What a trial's result depends on. Not the number of trials: asking for more keeps those that ran."""
 
-
-@stage("tune", *FIELDS, reproducible=False)
 def tune(ctx: Context) -> Outcome:
     """Runs the trial that the partition names (``trial-0003``) and writes ``trial.json``.
 
@@ -64,9 +49,10 @@ def _short(value: Any) -> str:
 
 def _study_name(ctx: Context) -> str:
     """The same for trials that can be compared: same code, spec fields, dataset and transform."""
+    stage = find_step("tune").stage
     shared = {
-        "code": tune.code_version,
-        "spec": ctx.spec.section(*FIELDS),
+        "code": stage.code_version,
+        "spec": ctx.spec.section(*stage.fields),
         "inputs": {name: [manifest.digest for manifest in found] for name, found in ctx.inputs.items()},
     }
     return f"{ctx.spec.name}-{digest_json(shared)[:12]}"

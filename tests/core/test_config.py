@@ -1,5 +1,6 @@
 """The project spec: what is accepted, and what a person is told about the rest."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,20 @@ def test_every_shipped_project_loads(name: str) -> None:
         ({"split": {"train": 0.9}}, "train + validation + test must be 1"),
         ({"split": {"train": 1, "validation": 0, "test": 0}}, "must each be above 0"),
         ({"classes": ["a", "a"]}, "the same class is listed twice"),
-        ({"features": [{"kind": "sift"}]}, "features.0"),
+        ({"features": [{"kind": "sfit"}]}, "features.0"),
         ({"gates": [{"metric": "accuracy"}]}, "exactly one of min, max and beats"),
         ({"tuning": {"space": {"training.speed": {"low": 0, "high": 1}}}}, "'training.speed' is no field"),
         ({"tuning": {"space": {"training.ranks": {"values": [1, 2]}}}}, "that a trial can vary"),
         ({"tuning": {"space": {"model.dropout": {"low": 3, "high": 1}}}}, "low 3 must be below high 1"),
         ({"tuning": {"space": {"model.dropout": {"low": 3}}}}, "give either values, or low and high"),
-        ({"features": [{"kind": "image_stats"}, {"kind": "image_stats"}]}, "a kind may stand once"),
+        (
+            {"features": [{"kind": "image_stats"}, {"kind": "image_stats"}]},
+            "image_stats stands twice",
+        ),
+        ({"features": [{"kind": "image_stats", "name": "label"}]}, "label is a name that Updraft uses itself"),
+        ({"features": [{"kind": "numeric", "columns": ["age"]}]}, "numeric does not fit a source of format images"),
+        ({"image": None}, "image: give its size for a source of images"),
+        ({"task": "tabular_classification"}, "tabular_classification does not fit a source of format images"),
         ({"end": "2025-01-01"}, "end 2025-01-01 is before start 2026-01-01"),
         ({"source": None}, "source"),
         ({"name": "other"}, "Set `name: mine`"),
@@ -93,3 +101,52 @@ def test_overrides_change_any_field_and_are_checked() -> None:
 def test_a_section_holds_what_was_asked_for_and_no_more() -> None:
     section = load_project("digits").section("training.seed", "image")
     assert section == {"training.seed": 7, "image": {"height": 8, "width": 8, "channels": 1}}
+
+
+TABLE: dict[str, Any] = {
+    "task": "tabular_classification",
+    "source": {
+        "uri": "landing/table",
+        "format": "table",
+        "columns": [{"name": "age", "type": "number"}, {"name": "town", "type": "category"}],
+    },
+    "image": None,
+    "features": [{"kind": "numeric", "columns": ["age"]}, {"kind": "categorical", "columns": ["town"]}],
+    "model": {"family": "mlp"},
+}
+
+
+def test_a_table_is_a_project_too(write: Any) -> None:
+    spec = load_project(write(**TABLE))
+    assert spec.image is None
+    assert [feature.group for feature in spec.features] == ["numeric", "categorical"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"features": [{"kind": "numeric", "columns": ["size"]}]}, "source.columns has no 'size'; it has age, town"),
+        (
+            {"features": [{"kind": "numeric", "columns": ["town"]}]},
+            "town is a category column",
+        ),
+        ({"features": [{"kind": "hog"}]}, "hog does not fit a source of format table"),
+        ({"model": {"family": "convnet"}}, "convnet needs images"),
+        ({"source": {**TABLE["source"], "columns": [{"name": "label", "type": "number"}]}}, "rename the column"),
+        ({"source": {**TABLE["source"], "partitions": "event_time", "event_time": None}}, "need the column event_time"),
+    ],
+)
+def test_a_table_spec_is_checked(write: Any, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_project(write(**{**TABLE, **changes}))
+    assert told in str(caught.value)
+
+
+def test_the_suite_beside_the_file_is_part_of_the_project(write: Any, tmp_path: Path) -> None:
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "width", "max_value": 9}}
+    name = write()
+    (tmp_path / f"{name}.expectations.json").write_text(json.dumps({"name": name, "expectations": [rule]}))
+    assert [e.type for e in load_project(name).validation.expectations] == [rule["type"]]
+    (tmp_path / f"{name}.expectations.json").write_text("[")
+    with pytest.raises(BadInput, match=r"mine.expectations.json: not readable as an expectation suite"):
+        load_project(name)

@@ -1,17 +1,29 @@
 """The registry: aliases move by compare-and-swap, versions are immutable, the schema is Alembic's."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.core.errors import BadInput, Conflict
 from tasks.core.registry import HEAD, Registry
+from tests.servers.postgres import Postgres
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'registry.db'}"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.database()
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(f"sqlite:///{tmp_path / 'registry.db'}")
+def registry(url: str) -> Iterator[Registry]:
+    opened = Registry(url)
+    yield opened
+    opened.close()
 
 
 def test_head_is_the_newest_revision() -> None:
@@ -22,8 +34,8 @@ def test_head_is_the_newest_revision() -> None:
     assert newest == HEAD
 
 
-def test_many_processes_may_open_a_new_registry_at_once(tmp_path: Path) -> None:
-    url, failures = f"sqlite:///{tmp_path / 'registry.db'}", []
+def test_many_processes_may_open_a_new_registry_at_once(url: str) -> None:
+    failures = []
 
     def open_it() -> None:
         try:

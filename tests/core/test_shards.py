@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import UpdraftError
-from tasks.core.shards import pack, read_split, read_table, write_split
+from tasks.core.shards import SHARD_BYTES, pack, read_split, read_table, rows_per_shard, write_split
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,6 +24,7 @@ def _table(rows: int, shape: tuple[int, int, int] = (4, 3, 1), seed: int = 0) ->
         "entities": [f"é-{i}" for i in range(rows)],
         "uris": [f"p/ingest/k/files/{i}.png" for i in range(rows)],
         "event_times": [START + timedelta(seconds=i) for i in range(rows)],
+        "folds": rng.integers(-1, 3, rows).astype(np.int32),
     }
     return pack(**parts), parts
 
@@ -42,6 +43,7 @@ def test_rows_come_back_in_order_whatever_the_shard_size(
     assert np.array_equal(split.labels, parts["labels"]) and split.labels.dtype == np.int32
     assert list(split.features) == ["image_stats", "hog"]
     assert all(np.array_equal(split.features[name], parts["features"][name]) for name in split.features)
+    assert np.array_equal(split.folds, parts["folds"]) and split.folds.dtype == np.int32 and split.rows is None
     assert split.entities == parts["entities"] and split.uris == parts["uris"]
     assert read_table(folder, "train")["event_time"].to_pylist() == parts["event_times"]
 
@@ -73,3 +75,21 @@ def test_equal_tables_give_equal_bytes_even_when_cut_from_larger_ones(tmp_path: 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(UpdraftError, match="no split 'test'"):
         read_split(tmp_path, "test")
+
+
+def test_a_table_has_rows_and_strings_and_no_images(tmp_path: Path) -> None:
+    words = np.array([["a", "ü"], ["", "a b"], ["x", "y"]], object)
+    numbers = np.array([[1.5], [np.nan], [np.inf]], np.float32)
+    given = {"shop": words, "numeric": numbers}
+    rows, times = ['{"n": 1}', "{}", '{"n": null}'], np.array(["2026-01-01T00:00:00.000007"] * 3, "datetime64[us]")
+    table = pack(None, given, np.array([0, 1, 0]), ["e1", "e2", "e3"], ["f.csv"] * 3, times, rows=rows)
+    write_split(tmp_path, "train", table, 2)
+    split = read_split(tmp_path, "train")
+    assert split.images is None and split.rows == rows and split.folds.tolist() == [0, 0, 0] and len(split) == 3
+    assert split.features["shop"].dtype == object and split.features["shop"].tolist() == words.tolist()
+    assert np.array_equal(split.features["numeric"], numbers, equal_nan=True)
+    assert read_table(tmp_path, "train")["event_time"].to_pylist() == [START + timedelta(microseconds=7)] * 3
+
+
+def test_a_shard_holds_at_least_one_row() -> None:
+    assert rows_per_shard(SHARD_BYTES * 2) == 1 and rows_per_shard(SHARD_BYTES // 10) == 10 and rows_per_shard(0) > 1

@@ -15,8 +15,9 @@ from tasks.core.config import load_project
 from tasks.core.errors import Refused, UpdraftError
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
-from tasks.core.stages import Context, Outcome, Stage, execute, load_manifest, stage
+from tasks.core.stages import Context, Outcome, Stage, execute, load_manifest
 from tasks.core.store import open_store
+from tests.stages import stage
 
 calls: list[str] = []
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,8 +16,9 @@ from tasks.core.config import load_project
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.spec import Project
-from tasks.core.stages import execute, load_stage
+from tasks.core.stages import execute
 from tasks.core.store import Store, open_store
+from tests.stages import load_stage
 
 DAY = "2026-01-01"
 NOON = f"{DAY}T12:00:00Z"
@@ -28,6 +30,23 @@ def png(seed: int, side: int = 8) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def table_spec(root: Path, columns: Mapping[str, str], **source: Any) -> Project:
+    """A project over a table with these columns (name to type) and ``id``, ``label``, ``event_time``."""
+    values = {"uri": str(root), "format": "table"} | source
+    return Project.model_validate(
+        {
+            "name": "trades",
+            "task": "tabular_classification",
+            "start": DAY,
+            "classes": ["yes", "no"],
+            "source": values | {"columns": [{"name": name, "type": type} for name, type in columns.items()]},
+            "features": [{"kind": "numeric", "columns": [name for name, type in columns.items() if type == "number"]}],
+            "model": {"family": "mlp"},
+            "gates": [{"metric": "accuracy", "min": 0.5}],
+        }
+    )
 
 
 class Source:
@@ -46,6 +65,7 @@ class Source:
         with (self.folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *rows])
         for name, data in (files or {}).items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(data)
 
     def write_clean(self, count: int) -> list[list[str]]:

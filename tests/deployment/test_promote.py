@@ -11,13 +11,15 @@ import pytest
 
 from tasks.core.artifacts import Manifest
 from tasks.core.errors import BadInput, Conflict, Refused
+from tasks.core.pipeline import find_step
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
-from tasks.core.stages import Outcome, Stage, execute
+from tasks.core.stages import Outcome, execute
 from tasks.core.store import LocalStore
 from tasks.deployment import promote as promotion
-from tasks.deployment.promote import deploy, promote, rollback
+from tasks.deployment.promote import promote, rollback
 from tests.packages import project
+from tests.stages import stage
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,17 @@ class Platform:
         inputs = {name: [self._stage(name, candidate, values)] for name, values in metrics.items()}
         if package:
             inputs["package"] = [self._stage("package", f"{candidate} {package}", {})]
-        return execute(deploy, project(), inputs, store=self.store, registry=self.registry, force=force)
+        step = find_step("deploy")
+        return execute(step.stage, project(), inputs, store=self.store, registry=self.registry, force=force)
 
     def champion(self, alias: str = "champion") -> int | None:
         found = self.registry.alias("tiny", alias)
         return found.version if found else None
 
     def _stage(self, name: str, candidate: str, metrics: dict[str, Any]) -> Manifest:
-        stage = Stage(name, lambda ctx: Outcome(metrics=metrics), (), False, lambda ctx: {"c": candidate, "m": metrics})
-        return execute(stage, project(), {}, store=self.store, registry=self.registry)
+        declare = stage(name, reproducible=False, outside=lambda ctx: {"c": candidate, "m": metrics})
+        made = declare(lambda ctx: Outcome(metrics=metrics))
+        return execute(made, project(), {}, store=self.store, registry=self.registry)
 
 
 @pytest.fixture

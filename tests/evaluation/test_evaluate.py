@@ -1,6 +1,8 @@
 """Candidate, baseline and champion on the same rows; which champion; and the same question asked twice."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
@@ -14,13 +16,16 @@ from tasks.core.artifacts import Manifest
 from tasks.core.errors import StageFailed
 from tasks.core.registry import Version
 from tasks.core.settings import settings
-from tasks.core.shards import read_split
-from tasks.core.stages import Context, Outcome, execute, stage
+from tasks.core.shards import SPLITS, Split, pack, read_split, write_split
+from tasks.core.stages import Context, Outcome, execute
+from tasks.evaluation import baseline
 from tasks.evaluation.baseline import logistic_regression
 from tasks.evaluation.evaluate import in_our_order, probabilities
 from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
 from tasks.training.loop import Job, fit
+from tests import packages
 from tests.digits import Platform, open_platform, project
+from tests.stages import stage
 
 ROWS = 400
 SPEC = project({"training.epochs": 8})
@@ -216,5 +221,77 @@ def test_classes_are_matched_by_name() -> None:
 def test_a_diverged_candidate_is_named_as_such() -> None:
     inputs = [keras.Input((2, 2, 1), dtype="uint8", name="image"), keras.Input((1,), name="features")]
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: 1.0 / x)(inputs[1]))
+    rows = {"image": np.zeros((4, 2, 2, 1), np.uint8), "features": np.array([[0], [1], [0], [0]], np.float32)}
     with pytest.raises(StageFailed, match="3 of 4 test rows"):
-        probabilities(model, np.zeros((4, 2, 2, 1), np.uint8), np.array([[0], [1], [0], [0]], np.float32))
+        probabilities(model, rows)
+
+
+def test_the_baseline_of_a_table_sees_its_features_alone_and_no_more_of_them_than_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, test = _table(400, seed=1), _table(100, seed=2)
+    found = logistic_regression(train, _separable(train), test, _separable(test), classes=2)
+    assert (found.argmax(axis=1) == test.labels).mean() > 0.95
+    monkeypatch.setattr(baseline, "VALUES", 90)
+    fewer = logistic_regression(train, _separable(train), test, _separable(test), classes=2)
+    assert not np.array_equal(found, fewer)
+    assert (fewer.argmax(axis=1) == test.labels).mean() > 0.9
+
+
+def test_the_baseline_sees_every_second_pixel_of_a_larger_image() -> None:
+    train, features = _table(60, seed=1), np.zeros((60, 1), np.float32)
+    images = np.zeros((60, 40, 33, 1), np.uint8)
+    images[:, ::2, ::2, 0] = 255 * train.labels[:, None, None]
+    images[:, 1::2] = np.random.default_rng(0).integers(0, 256, (60, 20, 33, 1))
+    seen = replace(train, images=images)
+    found = logistic_regression(seen, features, seen, features, classes=2)
+    assert (found.argmax(axis=1) == train.labels).all()
+
+
+def _table(rows: int, seed: int) -> Split:
+    labels = np.random.default_rng(seed).integers(0, 2, rows).astype(np.int32)
+    names = [str(row) for row in range(rows)]
+    return Split(None, {}, labels, names, names, np.zeros(rows, np.int32), ["{}"] * rows)
+
+
+def _separable(split: Split) -> np.ndarray:
+    noise = np.random.default_rng(7).normal(size=(len(split), 3))
+    return (noise + 5 * split.labels[:, None]).astype(np.float32)
+
+
+def test_a_champion_of_rows_is_measured_from_their_values(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table's whole evaluation: the candidate, the baseline, and a champion that knows no column ``new``."""
+    platform = open_platform()
+    spec = packages.project("people")
+    version = packages.register(platform.registry, platform.store, "first", name="people")
+    platform.registry.move_alias("people", "champion", version.version, expected=None, who="test", why="test")
+    where = {"store": platform.store, "registry": platform.registry}
+    dataset = execute(_people, spec, {}, **where)
+    inputs = {"dataset": [dataset], "transform": [execute(_ages, spec, {"dataset": [dataset]}, **where)]}
+    inputs["train"] = [execute(_train, spec, inputs, **where)]
+    report = platform.run("tasks.evaluation.evaluate:evaluate", spec, **inputs).metrics
+    assert report["rows"] == 60
+    assert report["champion"]["accuracy"] == 1, "brightness is age above 50, and so the champion says"
+    assert report["candidate"]["accuracy"] > 0.8 and report["baseline"]["accuracy"] > 0.8
+
+
+@stage("dataset", "classes")
+def _people(ctx: Context) -> Outcome:
+    for seed, (name, count) in enumerate({"train": 200, "validation": 40, "test": 60}.items()):
+        rows = packages.people(count, seed)
+        labels = np.array([row["age"] > 50 for row in rows], np.int32)
+        ages = np.array([[row["age"], np.nan] for row in rows], np.float32)
+        names, times = [str(row) for row in range(count)], [datetime(2026, 1, 1, tzinfo=UTC)] * count
+        sent = [json.dumps({**row, "new": "column"}) for row in rows]
+        write_split(ctx.out, name, pack(None, {"numeric": ages}, labels, names, names, times, rows=sent))
+    return Outcome()
+
+
+@stage("transform", "classes")
+def _ages(ctx: Context) -> Outcome:
+    for name in SPLITS:
+        ages = read_split(ctx.store.fetch(ctx.input("dataset").folder), name).features["numeric"][:, :1]
+        np.save(ctx.out / f"{name}.npy", (ages - 50) / 10)
+    return Outcome()

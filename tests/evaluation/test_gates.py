@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tasks.core.artifacts import Manifest
 from tasks.core.spec import Gate
-from tasks.core.stages import Context, Outcome, execute, stage
+from tasks.core.stages import Context, Outcome, execute
 from tasks.evaluation.gates import judge
 from tests.digits import Platform, open_platform, project
+from tests.stages import stage
 
 share = st.floats(0, 1)
 tolerance = st.floats(0, 0.2)

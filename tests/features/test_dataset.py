@@ -1,29 +1,22 @@
 """The dataset stage: Feast's point-in-time join, the split, and the shards."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tasks.core import shards
 from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
 from tasks.core.errors import UpdraftError
 from tasks.core.shards import SPLITS, read_split, read_table
-from tasks.core.spec import Project, Split
-from tasks.features.dataset import assign, point_in_time
-from tests.features.conftest import CLASSES, Platform, Row, some_rows, table, uri
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
+from tasks.features.splits import home
+from tests.features.conftest import CLASSES, Platform, Row, some_rows, uri
 
 
-def _rows_of(platform: Platform, manifest: Manifest) -> pd.DataFrame:
+def rows_of(platform: Platform, manifest: Manifest) -> pd.DataFrame:
     """Entity, event time and split of every row of a dataset."""
     folder = platform.path(manifest)
     parts = [
@@ -43,7 +36,7 @@ def test_every_row_keeps_its_own_label_pixels_and_features(platform: Platform) -
         assert len(split) == manifest.metrics[name] > 0
         for number, entity in enumerate(split.entities):
             row = rows.pop(entity)
-            assert assign(platform.spec.split, entity) == name
+            assert home(platform.spec.split, entity) == name
             assert split.uris[number] == uri(row)
             assert CLASSES[split.labels[number]] == row.label
             assert np.array_equal(split.images[number, :, :, 0], row.pixels)
@@ -64,66 +57,9 @@ def test_the_dataset_is_the_same_in_every_home(new_platform: Callable[[], Platfo
 def test_new_data_moves_no_entity_to_another_split(platform: Platform) -> None:
     first = platform.materialize(some_rows(40))
     second = platform.materialize(some_rows(40, "2026-01-02", start=40), "2026-01-02")
-    before, after = (_rows_of(platform, platform.dataset(*parts)) for parts in ([first], [first, second]))
+    before, after = (rows_of(platform, platform.dataset(*parts)) for parts in ([first], [first, second]))
     assert len(after) == 80
     assert before.merge(after).equals(before)
-
-
-@given(
-    seed=st.integers(0, 1000),
-    shares=st.tuples(*[st.floats(0.05, 1)] * 3),
-    entities=st.lists(st.text(max_size=12), min_size=1, max_size=30, unique=True),
-)
-def test_the_split_hangs_on_entity_and_seed_alone(seed: int, shares: tuple[float, ...], entities: list[str]) -> None:
-    train, validation = shares[0] / sum(shares), shares[1] / sum(shares)
-    split = Split(train=train, validation=validation, test=1 - train - validation, seed=seed)
-    larger = Split(train=train + validation / 2, validation=validation / 2, test=split.test, seed=seed)
-    for entity in entities:
-        assert assign(split, entity) in SPLITS
-        # A larger training share takes entities from validation only.
-        moved = (assign(split, entity), assign(larger, entity))
-        assert moved[0] == moved[1] or moved == ("validation", "train")
-
-
-@pytest.mark.parametrize("seed", [0, 7])
-def test_the_shares_are_what_the_spec_asks_for(seed: int) -> None:
-    split = Split(train=0.7, validation=0.1, test=0.2, seed=seed)
-    names = [assign(split, str(number)) for number in range(20_000)]
-    for name in SPLITS:
-        assert names.count(name) / 20_000 == pytest.approx(getattr(split, name), abs=0.01)
-
-
-_EVENTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20)), max_size=12, unique=True)
-
-
-@settings(max_examples=15)
-@given(known=_EVENTS, asked=_EVENTS.filter(bool))
-def test_no_later_feature_joins(
-    spec: Project,
-    tmp_path_factory: pytest.TempPathFactory,
-    known: list[tuple[int, int]],
-    asked: list[tuple[int, int]],
-) -> None:
-    """Against a search by hand: the newest value at or before the label's time, else none."""
-    folder = tmp_path_factory.mktemp("join")
-    rows = [Row(f"e{entity}", minute=minute, seed=100 * entity + minute) for entity, minute in known]
-    pq.write_table(table(spec, rows, "2026-01-01"), folder / "source.parquet")
-    labels = pd.DataFrame(
-        {
-            "entity": [f"e{entity}" for entity, _ in asked],
-            "event_time": pd.to_datetime([START + timedelta(minutes=minute, microseconds=7) for _, minute in asked]),
-            "position": range(len(asked)),
-        }
-    )
-    joined = point_in_time(spec, str(folder / "source.parquet"), labels, folder / "feast").set_index("position")
-    assert len(joined) == len(asked)
-    for position, (entity, minute) in enumerate(asked):
-        newest = max((m for e, m in known if e == entity and m <= minute), default=None)
-        found = joined.loc[position, "image_stats"]
-        if newest is None:
-            assert found is None
-        else:
-            assert np.array_equal(found, Row("", seed=100 * entity + newest).values("image_stats", 5))
 
 
 def test_a_correction_supersedes_the_row_of_the_same_event(platform: Platform) -> None:
@@ -132,7 +68,7 @@ def test_a_correction_supersedes_the_row_of_the_same_event(platform: Platform) -
     manifest = platform.dataset(*parts)
     assert manifest.rows.received == 31 and manifest.rows.published == 30
     assert manifest.reasons == {"superseded": 1}
-    name = assign(platform.spec.split, "e7")
+    name = home(platform.spec.split, "e7")
     split = read_split(platform.path(manifest), name)
     at = split.entities.index("e7")
     assert split.uris[at] == uri(late[0])
@@ -142,7 +78,7 @@ def test_a_correction_supersedes_the_row_of_the_same_event(platform: Platform) -
 def test_an_entity_with_two_events_has_two_rows_in_one_split(platform: Platform) -> None:
     again = Row("e7", "2026-01-02", minute=3, seed=999)
     parts = [platform.materialize(some_rows(30)), platform.materialize([again], "2026-01-02")]
-    rows = _rows_of(platform, platform.dataset(*parts))
+    rows = rows_of(platform, platform.dataset(*parts))
     assert len(rows) == 31
     assert rows[rows["entity"] == "e7"]["split"].nunique() == 1
 
@@ -158,7 +94,7 @@ def test_rows_without_whole_features_are_counted(platform: Platform) -> None:
     manifest = platform.dataset(platform.materialize(rows))
     assert manifest.reasons == {"missing_features": 2, "non_finite_features": 2}
     assert manifest.rows.received == 30 and manifest.rows.quarantined == 4
-    assert not set(broken) & set(_rows_of(platform, manifest)["entity"])
+    assert not set(broken) & set(rows_of(platform, manifest)["entity"])
 
 
 def test_a_split_larger_than_a_shard_has_several(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +102,7 @@ def test_a_split_larger_than_a_shard_has_several(platform: Platform, monkeypatch
     manifest = platform.dataset(platform.materialize(some_rows(40)))
     wanted = {f"{name}-{n:05d}.arrow" for name in SPLITS for n in range(-(-manifest.metrics[name] // 7))}
     assert set(manifest.outputs) == wanted and len(wanted) > 3
-    assert len(_rows_of(platform, manifest)) == 40
+    assert len(rows_of(platform, manifest)) == 40
 
 
 def test_an_unknown_label_is_named(platform: Platform) -> None:
@@ -176,7 +112,7 @@ def test_an_unknown_label_is_named(platform: Platform) -> None:
 
 
 def test_an_empty_split_is_named(platform: Platform) -> None:
-    part = platform.materialize([r for r in some_rows(40) if assign(platform.spec.split, r.entity) != "validation"])
+    part = platform.materialize([r for r in some_rows(40) if home(platform.spec.split, r.entity) != "validation"])
     with pytest.raises(UpdraftError, match=r"validation split(.|\n)*split.validation"):
         platform.dataset(part)
 
@@ -207,3 +143,61 @@ def test_a_killed_attempt_leaves_nothing_in_the_way(platform: Platform, monkeypa
             platform.dataset(part)
     assert platform.dataset(part).rows.published == 20
     assert not any((Path(platform.store.uri).parent / "work").glob("toy-dataset*"))
+
+
+def test_what_was_not_yet_known_does_not_join(platform: Platform) -> None:
+    """A value known late is no feature of its own label; the label gets the image that was there, and its features."""
+    first, late, alone = Row("e1", minute=1, seed=101), Row("e1", minute=9, seed=102, late=60), Row("x", seed=5, late=1)
+    manifest = platform.dataset(platform.materialize([*some_rows(40, start=10), first, late, alone]))
+    assert manifest.reasons == {"duplicate": 1, "not_yet_known": 1}
+    split = read_split(platform.path(manifest), home(platform.spec.split, "e1"))
+    at = split.entities.index("e1")
+    assert split.entities.count("e1") == 1 and split.uris[at] == uri(first)
+    assert np.array_equal(split.images[at, :, :, 0], first.pixels)
+    assert split.features["image_stats"][at].tolist() == first.values("image_stats", 5)
+
+
+def test_exact_duplicates_of_other_partitions_are_counted(platform: Platform) -> None:
+    again = Row("other", "2026-01-02", label="a", seed=4)
+    contradicting = Row("another", "2026-01-02", label="b", seed=6)
+    parts = [platform.materialize(some_rows(30)), platform.materialize([again, contradicting], "2026-01-02")]
+    manifest = platform.dataset(*parts)
+    assert manifest.reasons == {"conflicting_labels": 2, "duplicate": 1}
+    assert set(rows_of(platform, manifest)["entity"]) == {f"e{n}" for n in range(30) if n != 6}
+
+
+def test_near_duplicates_stand_in_one_split(platform: Platform) -> None:
+    spec = replace(platform.spec, {"validation.near_duplicate_bits": 1})
+    far = np.random.default_rng(0).integers(0, 2**62, 20)
+    rows = [Row(f"e{n}", minute=n, seed=n, image_hash=int(far[n // 4]) ^ n % 2) for n in range(80)]
+    manifest = platform.run(
+        "tasks.features.dataset:dataset", {"materialize": [platform.materialize(rows, spec=spec)]}, spec=spec
+    )
+    found = rows_of(platform, manifest)
+    groups = found.assign(group=found["entity"].str[1:].astype(int) // 4).groupby("group")
+    assert len(found) == 80 and (groups["split"].nunique() == 1).all() and (groups.size() == 4).all()
+    assert found["split"].nunique() == 3
+
+
+def test_folds_cover_all_but_the_test_split(platform: Platform) -> None:
+    spec = replace(platform.spec, {"split.folds": 3})
+    part = platform.materialize(some_rows(60))
+    manifest = platform.run("tasks.features.dataset:dataset", {"materialize": [part]}, spec=spec)
+    folds = {name: read_split(platform.path(manifest), name).folds for name in SPLITS}
+    assert set(folds["train"]) == {0, 1, 2} and set(folds["test"]) == {-1} and folds["validation"].min() >= 0
+
+
+def test_by_time_the_oldest_events_train_and_the_newest_test(platform: Platform) -> None:
+    spec = replace(platform.spec, {"split.by": "time"})
+    days = ("2026-01-01", "2026-01-02")
+    parts = [platform.materialize(some_rows(20, day, start=20 * n), day) for n, day in enumerate(days)]
+    manifest = platform.run("tasks.features.dataset:dataset", {"materialize": parts}, spec=spec)
+    rows = rows_of(platform, manifest).groupby("split")["event_time"].agg(["min", "max", "size"])
+    assert rows["size"].to_dict() == {"train": 24, "validation": 8, "test": 8}
+    assert rows.loc["train", "max"] < rows.loc["validation", "min"]
+    assert rows.loc["validation", "max"] < rows.loc["test", "min"]
+
+
+def test_partitions_without_rows_are_no_dataset(platform: Platform) -> None:
+    with pytest.raises(UpdraftError, match="no entity fell into the train split"):
+        platform.dataset(platform.materialize([]))

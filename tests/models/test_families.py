@@ -9,6 +9,7 @@ import pytest
 
 from tasks.core.spec import Model
 from tasks.models import build_model
+from tests import packages
 from tests.digits import project
 
 FAMILIES = get_args(Model.model_fields["family"].annotation)
@@ -73,6 +74,16 @@ def test_learns_random_labels_by_heart_and_survives_saving(family: str, tmp_path
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     assert np.array_equal(logits, keras.ops.convert_to_numpy(loaded(rows, training=False)))
+
+
+def test_a_table_has_features_alone() -> None:
+    keras.utils.set_random_seed(1)
+    model = build_model(packages.project("people"), WIDTH)
+    assert [tensor.name for tensor in model.inputs] == ["features"]
+    features = _rows(5)["features"]
+    logits = keras.ops.convert_to_numpy(model({"features": features}))
+    assert logits.shape == (5, 2)
+    assert not np.allclose(logits, keras.ops.convert_to_numpy(model({"features": features[::-1]})))
 
 
 def test_one_pixel_high_images_are_pooled_no_further() -> None:

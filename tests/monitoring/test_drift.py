@@ -14,11 +14,15 @@ from tasks.core.registry import Registry, Version
 from tasks.core.settings import settings
 from tasks.core.stages import execute
 from tasks.core.store import LocalStore
-from tasks.monitoring.drift import drift, judge, window
-from tasks.runtime.baseline import summarize
-from tasks.runtime.predictor import Predictor
+from tasks.monitoring.drift import judge
+from tasks.monitoring.window import window
+from tasks.runtime.baseline import summarize, watched
+from tasks.runtime.predictor import Inputs, Predictor
 from tasks.runtime.requests import RequestLog
-from tests.packages import png, project, register
+from tests.packages import people, png, project, register, skies
+from tests.stages import load_stage
+
+DRIFT = load_stage("tasks.monitoring.drift:drift")
 
 
 @dataclass(frozen=True)
@@ -28,25 +32,34 @@ class Platform:
     store: LocalStore
     registry: Registry
 
-    def drift(self, partition: str | None = None) -> Manifest:
+    def drift(self, name: str = "tiny") -> Manifest:
         today = datetime.now(UTC).date().isoformat()
-        return execute(drift, project(), {}, store=self.store, registry=self.registry, partition=partition or today)
+        return execute(DRIFT, project(name), {}, store=self.store, registry=self.registry, partition=today)
 
-    def champion(self) -> Version:
-        version = register(self.registry, self.store, "first")
-        self.registry.move_alias("tiny", "champion", version.version, expected=None, who="test", why="test")
+    def champion(self, name: str = "tiny") -> Version:
+        version = register(self.registry, self.store, "first", name=name)
+        self.registry.move_alias(name, "champion", version.version, expected=None, who="test", why="test")
         return version
 
     def serve(self, champion: Version, images: list[bytes], version: int | None = None) -> None:
         """Logs the images as the endpoint would."""
         predictor = Predictor.load(self.store.fetch(champion.package.rpartition("/")[0]))
-        log = RequestLog(settings().home)
+        self._log(champion, Inputs.join([predictor.prepare(image) for image in images]), version)
+
+    def serve_rows(self, champion: Version, rows: list[dict[str, object]]) -> None:
+        """Logs the rows as the endpoint would."""
+        predictor = Predictor.load(self.store.fetch(champion.package.rpartition("/")[0]))
+        self._log(champion, predictor.prepare_rows(rows))
+
+    def _log(self, champion: Version, inputs: Inputs, version: int | None = None) -> None:
+        log, name = RequestLog(settings().home), champion.project
+        features = watched(project(name).features, inputs.features)
         log.start()
-        for number, image in enumerate(images):
-            features = predictor.prepare(image).features
-            record = {"kind": "prediction", "request_id": str(number), "index": 0, "features": features}
-            log.append("tiny", {**record, "version": version or champion.version})
-            log.append("tiny", {"kind": "feedback", "request_id": str(number), "label": "dark"})
+        for number in range(len(inputs)):
+            row = {group: values[number] for group, values in features.items()}
+            record = {"kind": "prediction", "request_id": str(number), "index": 0, "features": row}
+            log.append(name, {**record, "version": version or champion.version})
+            log.append(name, {"kind": "feedback", "request_id": str(number), "label": "dark"})
         log.stop()
 
 
@@ -71,6 +84,24 @@ def test_darker_images_have_drifted_in_brightness(platform: Platform) -> None:
     assert "image_stats.brightness" in manifest.metrics["drifted"]
     assert "image_stats.sharpness" not in manifest.metrics["drifted"]
     assert manifest.metrics["max_psi"] > 0.2
+
+
+def test_rows_drift_in_their_numbers_and_in_what_is_missing(platform: Platform) -> None:
+    champion = platform.champion("people")
+    platform.serve_rows(champion, people(200, seed=7))
+    assert platform.drift("people").metrics["drifted"] == []
+    platform.serve_rows(champion, [{"age": row["age"] + 20} for row in people(200, seed=8)])
+    assert set(platform.drift("people").metrics["drifted"]) == {"numeric.age", "numeric.member"}
+
+
+@pytest.mark.slow
+def test_rows_drift_in_their_categories(platform: Platform) -> None:
+    champion = platform.champion("weather")
+    platform.serve_rows(champion, skies(200, seed=7))
+    metrics = platform.drift("weather").metrics
+    assert metrics["judged"] and metrics["drifted"] == []
+    platform.serve_rows(champion, skies(800, seed=8, sunny=0.05))
+    assert platform.drift("weather").metrics["drifted"] == ["categorical.sky"]
 
 
 def test_too_few_requests_are_not_judged(platform: Platform) -> None:

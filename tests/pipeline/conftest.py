@@ -29,16 +29,16 @@ class Installation:
         command = [UPDRAFT, *arguments]
         return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=900)
 
-    def manifests(self) -> dict[tuple[str, str | None], dict[str, Any]]:
+    def manifests(self, project: str = "digits") -> dict[tuple[str, str | None], dict[str, Any]]:
         """Every published manifest, by stage and partition."""
-        found = [json.loads(path.read_text()) for path in (self.home / "store" / "digits").glob("*/*/manifest.json")]
+        found = [json.loads(path.read_text()) for path in (self.home / "store" / project).glob("*/*/manifest.json")]
         return {(m["stage"], m["partition"]): m for m in found}
 
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """A home in which ``updraft run digits`` ran once."""
-    made = _installation(tmp_path_factory.mktemp("local"))
+    made = install(tmp_path_factory.mktemp("local"))
     done = made.updraft("run", "digits")
     assert done.returncode == 0, done.stdout + done.stderr
     return made
@@ -47,7 +47,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, str]]:
     """A platform on which ``updraft demo`` ran once, still up; and what it printed."""
-    made = _installation(tmp_path_factory.mktemp("platform"))
+    made = install(tmp_path_factory.mktemp("platform"))
     try:
         done = made.updraft("demo")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -56,10 +56,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Install
         made.updraft("down")
 
 
-def _installation(folder: Path) -> Installation:
+def install(folder: Path, **env: str) -> Installation:
+    """An installation with nothing in it, on ports of its own.
+
+    Args:
+        env: more variables of its environment.
+    """
     ports = {f"UPDRAFT_{name}_PORT": str(_free_port()) for name in ("AIRFLOW", "SERVING")}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("UPDRAFT_", "AIRFLOW"))}
-    return Installation(folder / "home", {**clean, **ports, "UPDRAFT_HOME": str(folder / "home")})
+    return Installation(folder / "home", {**clean, **ports, **env, "UPDRAFT_HOME": str(folder / "home")})
 
 
 def _free_port() -> int:

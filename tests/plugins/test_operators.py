@@ -1,6 +1,8 @@
 """The operators around real stages: what a task returns, when it fails, is skipped, is stopped."""
 
+import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from tasks.core.config import load_project
 from tasks.core.errors import RankFailed
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
-from tasks.core.stages import Outcome, Stage, execute, load_manifest
+from tasks.core.stages import Outcome, execute, load_manifest
 from tasks.core.store import open_store
 from tasks.data.samples import land
 from tests.digits import open_platform
+from tests.stages import stage
 
 
 def context(**params: Any) -> dict[str, Any]:
@@ -27,9 +30,9 @@ def context(**params: Any) -> dict[str, Any]:
 
 def standing(name: str, metrics: dict[str, Any]) -> Manifest:
     """A published artifact that has only metrics."""
-    stage = Stage(name, lambda ctx: Outcome(metrics=metrics), (), False, None)
+    made = stage(name, reproducible=False)(lambda ctx: Outcome(metrics=metrics))
     store, registry = open_store(settings().store_uri), Registry(settings().registry_url)
-    return execute(stage, load_project("digits"), {}, store=store, registry=registry)
+    return execute(made, load_project("digits"), {}, store=store, registry=registry)
 
 
 @pytest.fixture
@@ -103,3 +106,22 @@ class _listening:
     def __exit__(self, *_: object) -> None:
         self._log.removeHandler(self._handler)
         self._log.setLevel(self._level)
+
+
+def test_credentials_may_come_from_an_airflow_connection(
+    ingest: StageOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "UPDRAFT_S3_ENDPOINT_URL")
+    for name in names:
+        monkeypatch.setenv(name, "")  # What the operator sets ends with the test, as with a task's process.
+    connection = {
+        "conn_type": "aws",
+        "login": "key",
+        "password": "secret",
+        "extra": {"region_name": "eu-west-1", "endpoint_url": "http://127.0.0.1:1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_BUCKETS", json.dumps(connection))
+    monkeypatch.setenv("UPDRAFT_S3_CONNECTION", "buckets")
+    settings.cache_clear()
+    ingest.execute(context())
+    assert [os.environ[name] for name in names] == ["key", "secret", "eu-west-1", "http://127.0.0.1:1"]

@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +18,8 @@ import pytest
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.store import LocalStore
-from tests.packages import write_project
+from tasks.runtime.requests import read_requests
+from tests.packages import KINDS, write_project
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,24 @@ class Running:
     """The endpoint, and what it looks at."""
 
     url: str
+    pid: int
     log: Path
     store: LocalStore
     registry: Registry
     client: httpx.Client
 
-    def make_champion(self, version: int) -> None:
+    def make_champion(self, version: int, name: str = "tiny") -> None:
         """Moves the alias and waits for the endpoint to follow."""
-        champion = self.registry.alias("tiny")
+        champion = self.registry.alias(name)
         before = champion.version if champion else None
-        self.registry.move_alias("tiny", "champion", version, expected=before, who="test", why="test")
-        self.wait_for(version)
+        self.registry.move_alias(name, "champion", version, expected=before, who="test", why="test")
+        self.wait_for(version, name)
 
-    def wait_for(self, version: int | None) -> None:
+    def wait_for(self, version: int | None, name: str = "tiny") -> None:
         """Waits until the endpoint says that ``version`` is live."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if self.client.get("/").json()["projects"]["tiny"] == version:
+            if self.client.get("/").json()["projects"][name] == version:
                 return
             time.sleep(0.1)
         raise AssertionError(f"version {version} never went live:\n{self.log.read_text()}")
@@ -48,12 +52,12 @@ class Running:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """``bentoml serve`` with two projects, ``tiny`` and ``idle``, and no champion yet."""
+    """``bentoml serve`` with projects of images (``tiny``, ``idle``), numbers and words, and no champion yet."""
     folder = tmp_path_factory.mktemp("endpoint")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    for name in ("tiny", "idle"):
+    for name in KINDS:
         write_project(folder / "projects", name)
     values = {"HOME": folder / "home", "PROJECTS": folder / "projects", "SERVING_PORT": port}
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +83,7 @@ def _serve(log: Path, port: int) -> Iterator[Running]:
     try:
         with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
             _await_ready(server, client, log)
-            yield Running(url, log, store, registry, client)
+            yield Running(url, server.pid, log, store, registry, client)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
@@ -94,3 +98,25 @@ def _await_ready(server: subprocess.Popen[bytes], client: httpx.Client, log: Pat
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(log.read_text())
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Waits for the condition to hold."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def logged(project: str, request_id: str, count: int) -> list[Mapping[str, Any]]:
+    """The request's records, once there are so many."""
+    found: list[Mapping[str, Any]] = []
+
+    def all_there() -> bool:
+        now = datetime.now(UTC)
+        records = read_requests(project, now - timedelta(hours=1), now + timedelta(hours=1))
+        found[:] = [r for r in records if r["request_id"] == request_id]
+        return len(found) == count
+
+    until(all_there)
+    return found

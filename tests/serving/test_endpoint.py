@@ -5,9 +5,8 @@ import http.client
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import httpx
 import pytest
 
 from tasks.deployment.promote import await_endpoint
-from tasks.runtime.requests import read_requests
 from tests.packages import png, register
-from tests.serving.conftest import Running
+from tests.serving.conftest import Running, logged, until
 
 PNG = {"content-type": "image/png"}
 JSON = {"content-type": "application/json"}
@@ -98,6 +96,7 @@ B64 = base64.b64encode(png(1)).decode()
         (400, "bad_instances", "POST", "/v1/tiny/predict", {"json": {"instances": []}}),
         (400, "bad_instances", "POST", "/v1/tiny/predict", {"json": {"instances": [{"image": B64}, {}]}}),
         (400, "bad_instances", "POST", "/v1/tiny/predict", {"json": {"instances": [{"image": "é!"}]}}),
+        (422, "images_wanted", "POST", "/v1/tiny/predict", {"json": {"instances": [{"age": 3, "member": True}]}}),
         (400, "bad_form", "POST", "/v1/tiny/predict", {"content": b"x", "headers": FORM}),
         (400, "bad_form", "POST", "/v1/tiny/predict", {"files": {"f": (None, "text")}}),
         (413, "too_many_images", "POST", "/v1/tiny/predict", {"json": {"instances": [{"image": ""}] * 257}}),
@@ -164,7 +163,7 @@ def test_predictions_and_feedback_are_logged_without_the_image(served: Running) 
     sent = _predict(served, png(77)).json()
     told = {"request_id": sent["request_id"], "label": "bright"}
     assert served.client.post("/v1/tiny/feedback", json=told).status_code == 202
-    prediction, feedback = _logged(sent["request_id"], 2)
+    prediction, feedback = logged("tiny", sent["request_id"], 2)
     assert (prediction["kind"], prediction["label"]) == ("prediction", sent["predictions"][0]["label"])
     assert prediction["version"] == 1
     assert prediction["features"]["image_stats"][0] == pytest.approx(77 / 255, abs=1e-5)
@@ -189,7 +188,7 @@ def test_a_swap_fails_no_request_and_a_damaged_version_changes_nothing(served: R
         thread.start()
     served.make_champion(second)
     _move(served, damaged, before=second)
-    _until(lambda: f"version {damaged} cannot be loaded" in served.log.read_text())
+    until(lambda: f"version {damaged} cannot be loaded" in served.log.read_text())
     assert served.client.get("/v1/tiny").json()["version"] == second
     _move(served, 1, before=damaged)
     served.wait_for(1)
@@ -223,7 +222,7 @@ def test_a_deployment_waits_for_this_endpoint_and_not_for_a_strangers(
     [
         ("serving.service", {"tensorflow", "keras", "airflow", "pandas", "feast"}),
         # What a Bento lists as its requirements has to be enough.
-        ("serving.packaged", {"tensorflow", "keras", "airflow", "pandas", "feast", "sqlalchemy", "pyarrow"}),
+        ("serving.packaged", {"tensorflow", "keras", "airflow", "pandas", "feast", "sqlalchemy", "pyarrow", "onnx"}),
     ],
 )
 def test_a_service_imports_nothing_heavy(module: str, heavy: set[str]) -> None:
@@ -239,23 +238,3 @@ def _predict(served: Running, image: bytes) -> httpx.Response:
 
 def _move(served: Running, version: int, before: int) -> None:
     served.registry.move_alias("tiny", "champion", version, expected=before, who="test", why="test")
-
-
-def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def _logged(request_id: str, count: int) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-
-    def all_there() -> bool:
-        now = datetime.now(UTC)
-        records = read_requests("tiny", now - timedelta(hours=1), now + timedelta(hours=1))
-        found[:] = [r for r in records if r["request_id"] == request_id]
-        return len(found) == count
-
-    _until(all_there)
-    return found

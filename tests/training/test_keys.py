@@ -7,8 +7,9 @@ import pytest
 
 from tasks.core import code, stages
 from tasks.core.settings import ROOT
-from tasks.training.train import train
-from tasks.training.tune import tune
+from tests.stages import load_stage
+
+tune, train = load_stage("tasks.training.tune:tune"), load_stage("tasks.training.train:train")
 
 
 @pytest.fixture

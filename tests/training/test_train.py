@@ -13,10 +13,11 @@ import pytest
 
 from tasks.core.artifacts import Manifest
 from tasks.core.settings import settings
-from tasks.core.stages import Context, Outcome, execute, stage
+from tasks.core.stages import Context, Outcome, execute
 from tasks.training.loop import weights_digest
 from tasks.training.train import best_trial
 from tests.digits import Platform, open_platform, project
+from tests.stages import stage
 
 OVERRIDES = {"training.ranks": 2, "training.epochs": 6, "model.family": "convnet", "model.filters": [4]}
 ROWS = 240

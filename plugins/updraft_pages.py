@@ -1,0 +1,108 @@
+"""Pages of a project's data in Airflow's UI: a tab on each DAG with its partitions, their Data Docs and quarantine."""
+
+import re
+from collections.abc import Iterator
+from html import escape
+
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.plugins_manager import AirflowPlugin
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import HTMLResponse, PlainTextResponse
+
+from tasks.core.artifacts import Manifest
+from tasks.core.errors import UpdraftError
+from tasks.core.registry import Registry
+from tasks.core.settings import settings
+from tasks.core.stages import load_manifest
+from tasks.core.store import Store, open_store
+
+PREFIX = "/updraft"
+
+_SEALED = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+"""The pages show what stands in people's data: nothing in it may run or load anything."""
+
+_PAGE = """<!doctype html><title>{project}</title>
+<style>body{{font-family:sans-serif;margin:2rem}}td,th{{padding:.3rem .8rem;text-align:left}}</style>
+<h1>Data of {project}</h1>{body}"""
+
+_HEAD = "<tr><th>partition<th>rows in<th>published<th>quarantined<th>reasons<th>Data Docs<th>quarantine</tr>"
+
+# Airflow's own check of who asks: a mounted application is open to everybody without it.
+app = FastAPI(title="Updraft", docs_url=None, redoc_url=None, openapi_url=None)
+_may_read = Depends(requires_access_dag(method="GET"))
+
+
+@app.get("/{dag_id}/data", dependencies=[_may_read])
+def data(dag_id: str) -> HTMLResponse:
+    """The project's partitions: rows in, published and quarantined, worst reasons, links."""
+    project, store = _project(dag_id), open_store(settings().store_uri)
+    rows = "".join(_row(day, manifest) for day, manifest in _partitions(project, store))
+    body = f"<table>{_HEAD}{rows}</table>" if rows else "<p>No partition has been validated yet.</p>"
+    return HTMLResponse(_PAGE.format(project=escape(project), body=body), headers=_SEALED)
+
+
+@app.get("/{dag_id}/data_docs/{day}", dependencies=[_may_read])
+def data_docs(dag_id: str, day: str) -> HTMLResponse:
+    """Great Expectations' page about a partition."""
+    page = _read(f"{_project(dag_id)}/data_docs/date={_date(day)}/index.html")
+    return HTMLResponse(page, headers=_SEALED)
+
+
+@app.get("/{dag_id}/quarantine/{day}", dependencies=[_may_read])
+def quarantine(dag_id: str, day: str) -> PlainTextResponse:
+    """A partition's rejected rows, as JSON lines."""
+    return PlainTextResponse(_read(f"{_project(dag_id)}/quarantine/date={_date(day)}/rows.jsonl"), headers=_SEALED)
+
+
+class UpdraftPages(AirflowPlugin):
+    """Puts the pages into Airflow's API server, and a tab that shows them on every DAG."""
+
+    name = "updraft_pages"
+    fastapi_apps = [{"app": app, "url_prefix": PREFIX, "name": "Updraft pages"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {"name": "Data", "href": f"{PREFIX}/{{DAG_ID}}/data", "destination": "dag", "url_route": "updraft-data"}
+    ]
+
+
+def _partitions(project: str, store: Store) -> Iterator[tuple[str, Manifest | None]]:
+    """Dates and the manifests that stand for them; None for one that was refused."""
+    registry = Registry(settings().registry_url)
+    try:
+        standing = registry.partitions(project, "validate")
+    finally:
+        registry.close()
+    paths = store.list(f"{project}/data_docs")
+    for day in sorted({match[1] for path in paths if (match := re.search(r"date=([^/]+)/index\.html$", path))}):
+        try:
+            yield day, load_manifest(store, standing[day]) if day in standing else None
+        except UpdraftError:
+            yield day, None
+
+
+def _row(day: str, manifest: Manifest | None) -> str:
+    links = f"<td><a href='data_docs/{escape(day)}'>rules</a><td><a href='quarantine/{escape(day)}'>rows</a>"
+    if manifest is None:
+        return f"<tr><td>{escape(day)}<td colspan=4>refused: see the validate task's log{links}</tr>"
+    rows, reasons = manifest.rows, ", ".join(f"{code} {count}" for code, count in manifest.reasons.items())
+    cells = (rows.received, rows.published, rows.quarantined, escape(reasons))
+    return f"<tr><td>{escape(day)}" + "".join(f"<td>{cell}" for cell in cells) + links + "</tr>"
+
+
+def _read(path: str) -> str:
+    try:
+        return open_store(settings().store_uri).read_bytes(path).decode()
+    except FileNotFoundError:
+        raise HTTPException(404, "There is no such page: the partition has not been validated.") from None
+
+
+def _project(dag_id: str) -> str:
+    match = re.fullmatch(r"([a-z][a-z0-9_]{0,39})_(features|train|monitor)", dag_id)
+    if not match:
+        raise HTTPException(404, f"{dag_id} is no DAG of Updraft.")
+    return match[1]
+
+
+def _date(day: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+        raise HTTPException(404, "Name a date, YYYY-MM-DD.")
+    return day

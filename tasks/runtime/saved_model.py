@@ -1,0 +1,24 @@
+"""A package whose graph holds what ONNX cannot, strings: run by TensorFlow, which is loaded when the first one is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+INFERENCE = "probabilities"
+"""The saved module's function: inputs by name to probabilities."""
+
+
+class SavedModel:
+    """The graph in ``folder``; safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        # The module is kept: it owns the variables that its function uses.
+        self._module = tf.saved_model.load(str(folder))
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Inputs by name, (N, ...) each, to probabilities, float32 (N, classes)."""
+        given = {name: tf.constant(values) for name, values in inputs.items()}
+        found: np.ndarray = getattr(self._module, INFERENCE)(given).numpy()
+        return found
