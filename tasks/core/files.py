@@ -6,9 +6,10 @@ files, and a row that names ``../../etc/passwd``, or a link to it, must not be s
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -163,9 +164,17 @@ class LocalFiles:
         link = self.root / checked(path)
         if os.path.islink(link) and self._target(path) is None:
             return describe(path, link.lstat()), hashlib.sha256(os.fsencode(os.readlink(link))).hexdigest()
-        with self.local(path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return describe(path, os.fstat(file.fileno())), digest
+        local = self.local(path)
+        try:
+            with local.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                return describe(path, os.fstat(file.fileno())), digest
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # A state, too, for ingestion to tell of the row. As of now: the day that it can be read, no listing shows.
+            unread = replace(describe(path, local.stat()), modified=time.time())
+            return unread, hashlib.sha256(f"unreadable: {error.errno}".encode()).hexdigest()
 
     def local(self, path: str) -> Path:
         """See `Files`."""

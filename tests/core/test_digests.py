@@ -1,5 +1,6 @@
 """Digests of source files: right, and remembered."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -122,3 +123,16 @@ def test_objects_are_known_by_their_etag(s3: S3Server, home: Path, monkeypatch: 
     before = len(s3.requests())
     assert digests(files, files.list()) == {"a": _sha("a"), "b": _sha("c")}
     assert [line for line in s3.requests()[before:] if "/data/" in line] == [f"GET /{bucket}/data/b"]
+
+
+def test_a_file_that_cannot_be_read_has_a_state_that_is_not_remembered(
+    files: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (info,) = (info for info in files.list() if info.path == "7")
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", refused)
+        assert digest_of(files, info) != _sha("7")
+    assert digest_of(files, info) == _sha("7")
