@@ -53,6 +53,7 @@ def stages_read_what_they_declare() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shares the tests out among workers by file, so that what a file sets up is set up once; the pipelines are one."""
     for item in items:
