@@ -53,16 +53,6 @@ def stages_read_what_they_declare() -> Iterator[None]:
         yield
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shares the tests out among workers by file, so that what a file sets up is set up once; the pipelines are one."""
-    for item in items:
-        file = item.path.parent if item.path.parent.name == "pipeline" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(file.relative_to(item.config.rootpath))))
-    # The longest first, else one worker waits for it alone in the end.
-    items.sort(key=lambda item: item.path.parent.name != "pipeline")
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty UPDRAFT_HOME of the test's own, with everything else at its default."""
