@@ -149,7 +149,7 @@ def _block(field: str, value: Any, indent: int) -> Iterator[str]:
         yield f"{margin}{key}:"
         for name, item in value.items():
             yield from _block(name, item, indent + 2)
-    elif isinstance(value, list) and isinstance(value[0], dict):
+    elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
         yield f"{margin}{key}:"
         for item in value:
             yield from _entry(item, indent + 2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, event, given
+from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -186,6 +186,8 @@ def test_any_table_gives_a_project_that_loads_or_says_why_not(
     ),
     st.text(max_size=200),
 )
+@example([{"a": 1}, ["a long text"] * 12], "")  # mappings and others in one list, too long for a line
+@example([{"a": "x" * 120}, {}], "")
 def test_what_is_written_is_what_is_read(value: Any, comment: str) -> None:
     text = spec_yaml({"field": value, "other": 1}, {"field": comment}, comment)
     assert yaml.safe_load(io.StringIO(text)) == {"field": value, "other": 1}
