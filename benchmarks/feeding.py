@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.core.layout import FILE, Layout
 from tasks.core.shards import pack, write_split
 from tasks.core.spec import Project
 from tasks.training.batches import in_order, read_rows
@@ -47,7 +48,7 @@ class Trainer:
         _write(case, folder)
         configure(0)
         self._case, self._rows, self.steps = case, read_rows(folder, folder, "train"), case.rows // case.batch
-        self._model = compiled(Job(_spec(case), folder, folder, EPOCHS), FEATURES, self.steps)
+        self._model = compiled(Job(_spec(case), folder, folder, EPOCHS), self.steps)
 
     def shards(self) -> tf.data.Dataset:
         """What the platform feeds it."""
@@ -121,6 +122,7 @@ def _write(case: Case, folder: Path) -> None:
     table = pack(images, {}, random.integers(0, CLASSES, case.rows), names, names, times)
     write_split(folder, "train", table, rows_per_shard=16_384)
     np.save(folder / "train.npy", features)
+    (folder / FILE).write_text(json.dumps({"slices": Layout.plain(FEATURES).as_json()}))
 
 
 def _spec(case: Case) -> Project:

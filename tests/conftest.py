@@ -28,6 +28,9 @@ hypothesis_settings.load_profile("updraft")
 _IN_NO_KEY = {"name", "description", "owner", "section", "model_dump", "model_copy", "model_dump_json"}
 """Of a spec: what stages may read whatever they declare, for it is in every key or changes no artifact."""
 
+_DERIVED = {name for name, value in vars(Project).items() if isinstance(value, property)}
+"""Of a spec: what follows from other fields; those count as read."""
+
 
 @pytest.fixture(autouse=True, scope="session")
 def stages_read_what_they_declare() -> Iterator[None]:
@@ -36,7 +39,9 @@ def stages_read_what_they_declare() -> Iterator[None]:
 
     def noted(spec: Project, name: str) -> Any:
         # What the spec's own checks read, when a stage makes another spec of it, says nothing.
-        if not name.startswith("_") and sys._getframe(1).f_globals["__name__"] != Project.__module__:
+        caller = sys._getframe(1)
+        checks = caller.f_globals["__name__"] == Project.__module__ and caller.f_code.co_name not in _DERIVED
+        if not name.startswith("_") and name not in _DERIVED and not checks:
             getattr(reading, "seen", set()).add(name)
         return read(spec, name)
 

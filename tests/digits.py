@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from tasks.core.artifacts import Manifest, Rows
 from tasks.core.config import replace
+from tasks.core.layout import Layout
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, pack, write_split
@@ -123,5 +124,7 @@ def _transform(ctx: Context) -> Outcome:
         scaled = (values - mean) / np.where(deviation > 0, deviation, 1)
         np.save(ctx.out / f"{name}.npy", scaled.astype(np.float32))
     inputs = widths(ctx.spec.features, ctx.spec.image)
-    (ctx.out / "transform.json").write_text(json.dumps({"inputs": inputs, "width": sum(inputs.values())}))
+    (ctx.out / "transform.json").write_text(
+        json.dumps({"inputs": inputs, "slices": Layout.plain(sum(inputs.values())).as_json()})
+    )
     return Outcome()

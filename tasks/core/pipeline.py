@@ -12,7 +12,7 @@ from tasks.core.config import load_project
 from tasks.core.errors import BadInput
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
-from tasks.core.spec import Project
+from tasks.core.spec import Project, Training
 from tasks.core.stages import Stage, execute, load_manifest
 from tasks.core.store import open_store
 
@@ -90,6 +90,14 @@ FEATURES = (
     ),
 )
 
+_HOW_LONG = {"ranks", "epochs", "ensemble", "checkpoints", "timeout_minutes", "stall_minutes"}
+
+FITTED = (
+    *("task", "classes", "image", "model", "sampling"),
+    *(f"training.{name}" for name in Training.model_fields if name not in _HOW_LONG),
+)
+"""What every model that is fitted depends on, a trial's as well as the candidate's."""
+
 TRAIN = (
     Step(
         Stage(
@@ -110,10 +118,9 @@ TRAIN = (
             "tune",
             "tasks.training.tune:tune",
             (
-                *("classes", "image", "model", "sampling"),
-                *("training.batch_size", "training.optimizer", "training.learning_rate", "training.loss"),
+                *(*FITTED, "split.folds"),
                 # Not the number of trials: asking for more keeps those that ran.
-                *("training.seed", "tuning.epochs", "tuning.seed", "tuning.space"),
+                *("tuning.epochs", "tuning.seed", "tuning.space"),
             ),
             reproducible=False,
         ),
@@ -126,11 +133,7 @@ TRAIN = (
         Stage(
             "train",
             "tasks.training.train:train",
-            (
-                *("classes", "image", "model", "sampling", "training.ranks", "training.epochs"),
-                *("training.batch_size", "training.optimizer", "training.learning_rate", "training.loss"),
-                "training.seed",
-            ),
+            (*FITTED, "training.ranks", "training.epochs", "training.ensemble"),
             reproducible=False,
         ),
         "Trains the best trial's model with Horovod ranks; a retry resumes from the last checkpoint.",

@@ -23,6 +23,7 @@ from tfx_bsl.public.tfxio import TensorAdapterConfig
 
 from tasks.core.artifacts import Rows
 from tasks.core.errors import BadInput
+from tasks.core.layout import FILE, Layout
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, read_table
 from tasks.core.spec import CnnEmbedding, Feature, Image, NumericGroup, Pca, Sift
@@ -57,10 +58,10 @@ def transform(ctx: Context) -> Outcome:
         rows[name] = _apply(run, table, step, len(dimensions), ctx.out / f"{name}.npy")
     described = {
         "inputs": {group: len(found) for group, found in raw.items()},
-        "width": len(dimensions),
         "names": dimensions,
+        "slices": Layout.plain(len(dimensions)).as_json(),
     }
-    (ctx.out / "transform.json").write_text(json.dumps(described), encoding="utf-8")
+    (ctx.out / FILE).write_text(json.dumps(described), encoding="utf-8")
     total = sum(rows.values())
     return Outcome(Rows(received=total, published=total), metrics={"width": len(dimensions), **rows})
 

@@ -3,20 +3,20 @@
 import keras
 from keras import layers
 
+from tasks.core.layout import Layout
 from tasks.core.spec import Project
 from tasks.models.blocks import classifier, inputs
 
 
-def build(spec: Project, classes: int, features: int) -> keras.Model:
+def build(spec: Project, layout: Layout) -> keras.Model:
     """Dense layers of ``spec.model.units`` over the pixels, scaled to [0, 1], and the features.
 
     Args:
-        classes: width of the logits.
-        features: width D of the transformed feature vector.
+        layout: of the transformed feature vector.
     """
-    given = inputs(spec, features)
+    given = inputs(spec, layout)
     vector = given["features"]
     if "image" in given:
         pixels = layers.Flatten()(layers.Rescaling(1 / 255)(given["image"]))
         vector = layers.Concatenate()([pixels, vector])
-    return keras.Model(list(given.values()), classifier(spec, vector, classes), name="mlp")
+    return keras.Model(list(given.values()), classifier(spec, vector), name="mlp")

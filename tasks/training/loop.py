@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.core.errors import UpdraftError
+from tasks.core.layout import Layout
 from tasks.core.spec import Project
 from tasks.models import build_model
 from tasks.training import checkpoint, distributed, sampling
@@ -30,9 +31,9 @@ from tasks.training.progress import Progress
 Log = Callable[[str], None]
 
 LOSSES: Mapping[str, Callable[..., keras.losses.Loss]] = {
-    "sparse_categorical_crossentropy": partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True),
+    "cross_entropy": partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True),
 }
-"""``training.loss`` to the loss over logits."""
+"""``spec.loss`` to the loss over logits."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def fit(job: Job, log: Log, *, horovod: bool = False) -> tuple[keras.Model, Hist
         return distributed.shard(len(pool), batch, rank=rank, size=size, seed=training.seed, epoch=epoch)
 
     steps = len(order(0))
-    model = compiled(job, train.features.shape[1], steps, distributed.wrap_optimizer if horovod else None)
+    model = compiled(job, steps, distributed.wrap_optimizer if horovod else None)
     history = _resume(job, model, horovod)
     _spread_seeds(model, rank)
     callbacks: list[keras.callbacks.Callback] = [Progress(job.epochs, steps * training.batch_size, history, log)]
@@ -121,7 +122,7 @@ def _sampled(
     if not spec.sampling.adaptive:
         yield order, []
         return
-    loss = LOSSES[spec.training.loss](reduction=None)
+    loss = LOSSES[spec.loss](reduction=None)
     ranks = {"rank": hvd.rank(), "size": hvd.size(), "gather": _gather} if horovod else {}
     adaptive = Adaptive(pool, order, loss, spec.training.seed, **ranks)
     try:
@@ -175,25 +176,23 @@ class _SaveEachEpoch(keras.callbacks.Callback):
 
 def compiled(
     job: Job,
-    features: int,
     steps: int,
     wrap: Callable[[keras.optimizers.Optimizer], keras.optimizers.Optimizer] | None = None,
 ) -> keras.Model:
     """The model of the spec, its learning rate falling to zero along a cosine (Loshchilov and Hutter, SGDR, 2017).
 
     Args:
-        features: width D of the transformed feature vector.
         steps: per epoch.
         wrap: what the optimizer is passed through.
     """
     training = job.spec.training
-    model = build_model(job.spec, features)
+    model = build_model(job.spec, Layout.read(job.transform))
     rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, job.epochs * steps)
     optimizer = keras.optimizers.get({"class_name": training.optimizer, "config": {"learning_rate": rate}})
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer=wrap(optimizer) if wrap else optimizer,
-        loss=LOSSES[training.loss](),
+        loss=LOSSES[job.spec.loss](),
         # An instance: from a name, Keras makes the metric's variables as it traces the step, and has to trace it again.
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         jit_compile=False,  # XLA cannot compile Horovod's operations, and a trial must compute what a rank computes

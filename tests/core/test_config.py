@@ -131,7 +131,7 @@ def test_a_table_is_a_project_too(write: Any) -> None:
             "town is a category column",
         ),
         ({"features": [{"kind": "hog"}]}, "hog does not fit a source of format table"),
-        ({"model": {"family": "convnet"}}, "convnet needs images"),
+        ({"model": {"family": "convnet"}}, "convnet is not for table"),
         ({"source": {**TABLE["source"], "columns": [{"name": "label", "type": "number"}]}}, "rename the column"),
         ({"source": {**TABLE["source"], "partitions": "event_time", "event_time": None}}, "need the column event_time"),
     ],

@@ -109,7 +109,7 @@ def test_the_artifact_tells_its_inputs(made: tuple[Platform, Manifest, Manifest]
     assert described["inputs"] == {"image_stats": 5, "hog": 36} == widths(platform.spec.features, platform.spec.image)
     raw = names(platform.spec.features, platform.spec.image)
     assert described["names"] == [f"{group}.{name}" for group, dimensions in raw.items() for name in dimensions]
-    assert described["width"] == len(described["names"]) == 41
+    assert described["slices"][-1]["stop"] == len(described["names"]) == 41
     output = tft.TFTransformOutput(str(platform.path(transform, "transform_fn")))
     assert {name: spec.shape for name, spec in output.raw_feature_spec().items()} == {"image_stats": [5], "hog": [36]}
     assert output.transformed_feature_spec()["features"].shape == [41]

@@ -1,22 +1,21 @@
 """What every model family must do; a new file in ``tasks/models/`` is tested by naming it in the spec's ``family``."""
 
 from pathlib import Path
-from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 
-from tasks.core.spec import Model
-from tasks.models import build_model
+from tasks.core.layout import Layout
+from tasks.models import FAMILIES, build_model
 from tests import packages
 from tests.digits import project
 
-FAMILIES = get_args(Model.model_fields["family"].annotation)
+NAMES = tuple(FAMILIES)
 WIDTH = 12
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=NAMES)
 def family(request: pytest.FixtureRequest) -> str:
     """Every family of the spec."""
     return str(request.param)
@@ -25,7 +24,7 @@ def family(request: pytest.FixtureRequest) -> str:
 def _model(family: str, seed: int = 1) -> keras.Model:
     keras.utils.set_random_seed(seed)
     spec = project({"model.family": family, "model.filters": [8, 16], "model.units": [32], "model.dropout": 0.1})
-    return build_model(spec, WIDTH)
+    return build_model(spec, Layout.plain(WIDTH))
 
 
 def _rows(count: int) -> dict[str, np.ndarray]:
@@ -78,7 +77,7 @@ def test_learns_random_labels_by_heart_and_survives_saving(family: str, tmp_path
 
 def test_a_table_has_features_alone() -> None:
     keras.utils.set_random_seed(1)
-    model = build_model(packages.project("people"), WIDTH)
+    model = build_model(packages.project("people"), Layout.plain(WIDTH))
     assert [tensor.name for tensor in model.inputs] == ["features"]
     features = _rows(5)["features"]
     logits = keras.ops.convert_to_numpy(model({"features": features}))
@@ -88,4 +87,4 @@ def test_a_table_has_features_alone() -> None:
 
 def test_one_pixel_high_images_are_pooled_no_further() -> None:
     spec = project({"model.family": "convnet", "model.filters": [4, 4, 4], "image.height": 2, "image.width": 8})
-    assert build_model(spec, WIDTH).output.shape == (None, 10)
+    assert build_model(spec, Layout.plain(WIDTH)).output.shape == (None, 10)

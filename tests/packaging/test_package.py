@@ -21,6 +21,7 @@ from PIL import Image
 
 from tasks.core.artifacts import Manifest
 from tasks.core.errors import Refused, UpdraftError
+from tasks.core.layout import Layout
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import pack, read_split, read_table, write_split
@@ -377,7 +378,7 @@ def _train(ctx: Context) -> None:
 
     width = np.load(ctx.file(ctx.input("transform"), "train.npy")).shape[1]
     keras.utils.set_random_seed(1)
-    model = build_model(ctx.spec, features=width)
+    model = build_model(ctx.spec, Layout.plain(width))
     # Statistics and weights off their initial values, as training leaves them.
     model.set_weights([w + np.random.default_rng(2).uniform(0.05, 0.2, w.shape) for w in model.get_weights()])
     model.save(ctx.out / "model.keras")

@@ -25,6 +25,7 @@ from tasks.core.spec.features import (
     Numeric,
     NumericGroup,
     Pca,
+    Sequence,
     Sift,
     TableFeature,
     TextStats,
@@ -32,20 +33,29 @@ from tasks.core.spec.features import (
     Vocabulary,
     ZScore,
 )
-from tasks.core.spec.model import Gate, Model, Space, Training, Tuning
+from tasks.core.spec.gates import Gate
+from tasks.core.spec.model import ACTIVATIONS, IMAGE_FAMILIES, TABLE_FAMILIES, Model, Start
 from tasks.core.spec.operations import Monitoring, Schedules, Serving
 from tasks.core.spec.project import Project
+from tasks.core.spec.training import Augmentation, Checkpoints, EarlyStopping, Schedule, Training
+from tasks.core.spec.tuning import Space, Tuning
 
 __all__ = [
+    "ACTIVATIONS",
+    "IMAGE_FAMILIES",
     "L2",
     "RESERVED",
+    "TABLE_FAMILIES",
     "AsIs",
+    "Augmentation",
     "Bucketize",
     "Categorical",
+    "Checkpoints",
     "CnnEmbedding",
     "Column",
     "Crossed",
     "DateParts",
+    "EarlyStopping",
     "Encode",
     "Expectation",
     "Feature",
@@ -67,14 +77,17 @@ __all__ = [
     "Pca",
     "Project",
     "Sampling",
+    "Schedule",
     "Schedules",
     "Section",
+    "Sequence",
     "Serving",
     "Share",
     "Sift",
     "Source",
     "Space",
     "Split",
+    "Start",
     "TableFeature",
     "TextStats",
     "TextTerms",

@@ -75,7 +75,19 @@ class Hashed(Section):
     """Dimensions."""
 
 
+class Sequence(Section):
+    """Each word's place in the vocabulary, in the order of the text: what lstm, gru and transformer read."""
+
+    kind: Literal["sequence"]
+    """Selects this encoding."""
+    size: int = Field(10_000, ge=1)
+    """Words kept at most; another one is read as unknown."""
+    length: int = Field(128, ge=1, le=4096)
+    """Words of a text that are read; a shorter one is padded."""
+
+
 Encode = Annotated[Vocabulary | Hashed, Field(discriminator="kind")]
+EncodeText = Annotated[Vocabulary | Hashed | Sequence, Field(discriminator="kind")]
 
 
 class FeatureGroup(Section):
@@ -205,8 +217,14 @@ class TextTerms(FeatureGroup):
     """A column of type text."""
     ngrams: int = Field(1, ge=1, le=3)
     """Longest run of words that counts as a term."""
-    encode: Encode = Vocabulary(kind="vocabulary", size=1000)
+    encode: EncodeText = Vocabulary(kind="vocabulary", size=1000)
     """How terms become dimensions."""
+
+    @model_validator(mode="after")
+    def _words_alone(self) -> Self:
+        if isinstance(self.encode, Sequence) and self.ngrams > 1:
+            raise ValueError("a sequence is of words: leave ngrams at 1")
+        return self
 
     @property
     def columns(self) -> tuple[str, ...]:

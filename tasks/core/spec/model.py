@@ -1,109 +1,101 @@
-"""The spec's sections about the model: architecture, training, search and gates."""
+"""The spec's section about the model: which architecture, and what it starts from."""
 
-from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tasks.core.spec.base import Section
+from tasks.core.spec.base import Name, Section
+
+ACTIVATIONS = (
+    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
+    *("leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink"),
+    *("softplus", "softsign", "sparse_plus", "squareplus", "swish", "tanh", "tanh_shrink", "threshold"),
+)
+"""Keras' elementwise activations; named here since nothing in ``tasks.core`` imports Keras."""
+
+
+TABLE_FAMILIES = ("mlp", "wide_and_deep", "lstm", "gru", "transformer")
+IMAGE_FAMILIES = (
+    *("mlp", "convnet", "alexnet", "vgg", "resnet", "mobilenet", "efficientnet"),
+    *("lstm", "gru", "vit"),  # a recurrent network reads an image line by line
+)
+
+
+class Start(Section):
+    """Transfer learning: where the first weights come from, layer by layer where name and shape agree."""
+
+    version: int | Literal["champion"] | None = None
+    """A registered version of ``project``."""
+    project: Name | None = None
+    """Whose version; null: this project's own."""
+    weights: str | None = None
+    """A weights file (``.keras``, ``.weights.h5``); relative to UPDRAFT_HOME."""
+    frozen_epochs: int = Field(0, ge=0)
+    """For so many epochs only the layers that did not start from there are trained; then all are."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.version is None) == (self.weights is None):
+            raise ValueError("give either version or weights")
+        if self.weights is not None and self.project is not None:
+            raise ValueError("project goes with version, not with weights")
+        return self
 
 
 class Model(Section):
-    """The architecture."""
+    """The architecture. One section for all families, so that a study can search over the family, too."""
 
-    family: Literal["mlp", "convnet"] = "convnet"
+    family: Literal[
+        "mlp",
+        "wide_and_deep",
+        "convnet",
+        "alexnet",
+        "vgg",
+        "resnet",
+        "mobilenet",
+        "efficientnet",
+        "lstm",
+        "gru",
+        "transformer",
+        "vit",
+    ] = "convnet"
     """A file of ``tasks/models/``."""
     units: tuple[int, ...] = (64,)
     """Widths of the dense layers before the head."""
     filters: tuple[int, ...] = (32, 64)
-    """Channels of the convolution blocks (convnet)."""
+    """Channels of the convolution stages (convnet, vgg, resnet)."""
+    depth: int = Field(1, ge=1, le=48)
+    """Blocks per stage (vgg, resnet); layers (lstm, gru, transformer, vit)."""
+    width: int = Field(64, ge=2)
+    """Of embeddings and tokens (wide_and_deep, transformer, vit), and of recurrent states (lstm, gru)."""
+    heads: int = Field(4, ge=1)
+    """Of attention (transformer, vit); they share ``width``."""
+    patch: int = Field(4, ge=1)
+    """Side of a square patch, in pixels (vit)."""
+    scale: float = Field(1.0, gt=0, le=4)
+    """Multiplies the channels (alexnet, mobilenet, efficientnet)."""
     activation: str = "relu"
-    """Any Keras activation."""
+    """Any elementwise activation of Keras."""
+    normalization: Literal["none", "batch", "layer", "group"] | None = None
+    """After each layer; null: what the family was published with."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Before the head."""
+    """Before the head, and inside blocks where the family was published with it."""
+    l1: float = Field(0.0, ge=0)
+    """Penalty on the absolute values of kernels; with ``l2``, the elastic one."""
+    l2: float = Field(0.0, ge=0)
+    """Penalty on the squares of kernels."""
+    start: Start | None = None
+    """Transfer learning; null: random weights."""
 
-
-class Training(Section):
-    """How the model is fitted."""
-
-    ranks: int = Field(1, ge=1, le=1024)
-    """Horovod ranks."""
-    epochs: int = Field(10, ge=1)
-    """Passes over the training split."""
-    batch_size: int = Field(32, ge=1)
-    """Rows per step over all ranks together; a multiple of ``ranks``."""
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    """The update rule."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """The step size at the start; it falls to zero along a cosine."""
-    loss: Literal["sparse_categorical_crossentropy"] = "sparse_categorical_crossentropy"
-    """What is minimized."""
-    seed: int = 0
-    """Of the initial weights, dropout and the order of rows."""
-    timeout_minutes: float = Field(60, gt=0)
-    """The job is ended after this long."""
+    @field_validator("activation")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ACTIVATIONS:
+            raise ValueError(f"there is no activation {value!r}; use one of {', '.join(ACTIVATIONS)}")
+        return value
 
     @model_validator(mode="after")
-    def _even(self) -> Self:
-        if self.batch_size % self.ranks:
-            raise ValueError(f"batch_size {self.batch_size} must be a multiple of ranks {self.ranks}")
-        return self
-
-
-class Space(Section):
-    """One dimension of the search: give ``values``, or ``low`` and ``high``."""
-
-    low: float | None = None
-    """Smallest value."""
-    high: float | None = None
-    """Largest value."""
-    log: bool = False
-    """Sample the logarithm evenly."""
-    integer: bool = False
-    """Whole numbers only."""
-    values: tuple[bool | int | float | str | tuple[int, ...], ...] | None = None
-    """The choices of a categorical dimension."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.values is None) == (self.low is None or self.high is None):
-            raise ValueError("give either values, or low and high")
-        if self.values is None and not self.low < self.high:  # type: ignore[operator]
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
-        if self.log and (self.low is None or self.low <= 0):
-            raise ValueError("log needs low above 0")
-        return self
-
-
-class Tuning(Section):
-    """The Optuna study."""
-
-    trials: int = Field(6, ge=1, le=10_000)
-    """How many models are tried."""
-    epochs: int = Field(5, ge=1)
-    """Epochs of a trial."""
-    seed: int = 0
-    """Of the sampler."""
-    space: Mapping[str, Space] = {}
-    """Field of ``model`` or ``training`` (``training.learning_rate``) to the values it may take."""
-
-
-class Gate(Section):
-    """One condition that a candidate must meet on the held-out split."""
-
-    metric: Literal["accuracy", "balanced_accuracy", "log_loss"]
-    """What is compared."""
-    min: float | None = None
-    """The candidate's value must be at least this."""
-    max: float | None = None
-    """The candidate's value must be at most this."""
-    beats: Literal["baseline", "champion"] | None = None
-    """The candidate must be better than the logistic regression, or no worse than the champion."""
-    tolerance: float = Field(0.0, ge=0)
-    """How much worse than the champion still passes."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if sum(x is not None for x in (self.min, self.max, self.beats)) != 1:
-            raise ValueError("give exactly one of min, max and beats")
+    def _heads_share_the_width(self) -> Self:
+        if self.family in ("transformer", "vit") and self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self

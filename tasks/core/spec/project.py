@@ -1,5 +1,6 @@
 """The project: all sections together, and what must hold between them."""
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Any, Literal, Self
 
@@ -8,11 +9,22 @@ from pydantic import Field, field_validator, model_validator
 from tasks.core.spec.base import Name, Section
 from tasks.core.spec.data import RESERVED, Image, Online, Sampling, Source, Split, Validation
 from tasks.core.spec.features import Feature, ImageFeature, TableFeature, check_columns
-from tasks.core.spec.model import Gate, Model, Training, Tuning
+from tasks.core.spec.gates import Gate
+from tasks.core.spec.model import IMAGE_FAMILIES, TABLE_FAMILIES, Model
 from tasks.core.spec.operations import Monitoring, Schedules, Serving
+from tasks.core.spec.training import Augmentation, Training
+from tasks.core.spec.tuning import Tuning
 
-_NOT_TRIED = {"ranks", "epochs", "timeout_minutes"}
+_NOT_TRIED = frozenset(
+    {
+        *("model.start", "training.ranks", "training.epochs", "training.ensemble", "training.checkpoints"),
+        *("training.sync_every", "training.compress", "training.scale_rate"),
+        *("training.timeout_minutes", "training.stall_minutes"),
+    }
+)
 """A trial runs alone, for ``tuning.epochs`` epochs."""
+
+_NUMBER_METRICS = frozenset({"mae", "rmse", "r2"})
 
 
 class Project(Section):
@@ -24,14 +36,21 @@ class Project(Section):
     """One sentence; the DAGs' pages show it."""
     owner: str = "ml"
     """Shown as the DAGs' owner."""
-    task: Literal["image_classification", "tabular_classification", "text_classification"] = "image_classification"
+    task: Literal[
+        "image_classification",
+        "tabular_classification",
+        "text_classification",
+        "image_regression",
+        "tabular_regression",
+        "text_regression",
+    ] = "image_classification"
     """What is predicted from what."""
     start: date
     """First partition's date: the features DAG is scheduled and backfilled from here."""
     end: date | None = None
     """Last partition's date; null: data keeps coming."""
-    classes: tuple[str, ...] = Field(min_length=2)
-    """Every label there is; a row with another one is quarantined."""
+    classes: tuple[str, ...] = ()
+    """Every label there is; a row with another one is quarantined. None for regression, whose labels are numbers."""
     source: Source
     """Where the data comes from."""
     image: Image | None = None
@@ -75,12 +94,34 @@ class Project(Section):
         return self
 
     @model_validator(mode="after")
+    def _labels_fit_the_task(self) -> Self:
+        if self.is_regression == bool(self.classes) or len(self.classes) == 1:
+            raise ValueError("classes: list two or more for a classification, and none for a regression")
+        if self.is_regression:
+            if self.training.loss in ("cross_entropy", "focal"):
+                raise ValueError(f"training.loss {self.training.loss} is for classes; take mse, mae or huber")
+            if self.sampling.balance != "none" or self.training.label_smoothing:
+                raise ValueError("sampling.balance and training.label_smoothing are for classes, not for a regression")
+        for gate in self.gates:
+            if (gate.metric in _NUMBER_METRICS) != self.is_regression:
+                raise ValueError(f"gates: {gate.metric} is no measure of a {self.task}")
+        return self
+
+    @model_validator(mode="after")
     def _search_space_names_fields(self) -> Self:
         for path in self.tuning.space:
-            section, _, field = path.partition(".")
-            known = {"model": set(Model.model_fields), "training": set(Training.model_fields) - _NOT_TRIED}
-            if field not in known.get(section, ()):
+            tried = path in _FIELDS and not any(f"{path}.".startswith(f"{field}.") for field in _NOT_TRIED)
+            if not tried:
                 raise ValueError(f"tuning.space: {path!r} is no field of model or training that a trial can vary")
+        if self.tuning.cross_validate and self.split.folds < 2:
+            raise ValueError("tuning.cross_validate needs split.folds of 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits_the_data(self) -> Self:
+        plain = Augmentation(mixup=self.training.augmentation.mixup)
+        if self.image is None and self.training.augmentation != plain:
+            raise ValueError("training.augmentation: rows of a table have no pixels; they take mixup alone")
         return self
 
     @model_validator(mode="after")
@@ -98,10 +139,9 @@ class Project(Section):
     def _features_fit_the_source(self) -> Self:
         if self.source.has_images != (self.image is not None):
             raise ValueError("image: give its size for a source of images, and leave it out for a table")
-        if self.source.has_images != (self.task == "image_classification"):
+        if self.source.has_images != self.task.startswith("image_"):
             raise ValueError(f"task {self.task} does not fit a source of format {self.source.format}")
-        if self.image is None and self.model.family == "convnet":
-            raise ValueError("model.family: convnet needs images; take mlp")
+        self._check_families()
         types = {column.name: column.type for column in self.source.columns}
         for feature in self.features:
             if isinstance(feature, ImageFeature) != self.source.has_images:
@@ -110,10 +150,49 @@ class Project(Section):
                 check_columns(feature, types)
         return self
 
+    def _check_families(self) -> None:
+        """The family, and those that the study may choose, take what the source holds."""
+        searched = self.tuning.space.get("model.family")
+        families = {self.model.family, *(searched.values or () if searched else ())}
+        for family in sorted(map(str, families)):
+            known = IMAGE_FAMILIES if self.image else TABLE_FAMILIES
+            if family not in known:
+                raise ValueError(f"model.family: {family} is not for {self.source.format}; take {', '.join(known)}")
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a number is predicted, not a class."""
+        return self.task.endswith("_regression")
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's output: a logit per class, or the one number."""
+        return len(self.classes) or 1
+
+    @property
+    def loss(self) -> str:
+        """What is minimized."""
+        return self.training.loss or ("mse" if self.is_regression else "cross_entropy")
+
+    @property
+    def score(self) -> str:
+        """The measure of an epoch that a study maximizes, as Keras' logs name it; ``val_`` before it on validation."""
+        return "r2" if self.is_regression else "accuracy"
+
     def section(self, *paths: str) -> dict[str, Any]:
         """The values at dotted ``paths``, as JSON types: what a stage declares that it depends on."""
         values = self.model_dump(mode="json")
         return {path: _at(values, path) for path in paths}
+
+
+def _fields(section: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}.{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _fields(field.annotation, f"{prefix}.{name}")
+
+
+_FIELDS = frozenset({*_fields(Model, "model"), *_fields(Training, "training")})
 
 
 def _at(values: Any, path: str) -> Any:
