@@ -47,6 +47,33 @@ def test_every_shipped_project_loads(name: str) -> None:
         ({"tuning": {"space": {"training.ranks": {"values": [1, 2]}}}}, "that a trial can vary"),
         ({"tuning": {"space": {"model.dropout": {"low": 3, "high": 1}}}}, "low 3 must be below high 1"),
         ({"tuning": {"space": {"model.dropout": {"low": 3}}}}, "give either values, or low and high"),
+        ({"tuning": {"space": {"model.start": {"values": ["champion"]}}}}, "that a trial can vary"),
+        (
+            {"tuning": {"space": {"model.family": {"values": ["vit", "resnett"]}}}},
+            "model.family does not take 'resnett'",
+        ),
+        ({"tuning": {"space": {"model.family": {"values": ["vit", "transformer"]}}}}, "transformer is not for images"),
+        ({"tuning": {"space": {"model.dropout": {"low": 0, "high": 1}}}}, "model.dropout does not take 1.0"),
+        (
+            {"tuning": {"space": {"model.activation": {"values": ["rellu"]}}}},
+            "there is no activation 'rellu'; use one of",
+        ),
+        ({"tuning": {"sampler": "grid", "space": {"model.dropout": {"low": 0, "high": 0.5}}}}, "a grid needs values"),
+        ({"tuning": {"sampler": "nsga2"}}, "nsga2 takes two objectives"),
+        ({"tuning": {"sampler": "nsga2", "objectives": ["score", "size"], "pruner": "asha"}}, "cannot prune"),
+        (
+            {"tuning": {"space": {"model.depth": {"values": [1, 2], "when": {"model.family": ["vgg"]}}}}},
+            "'model.family' is not in the space",
+        ),
+        ({"tuning": {"cross_validate": True}}, "cross_validate needs split.folds"),
+        ({"model": {"activation": "rellu"}}, "there is no activation 'rellu'; use one of"),
+        ({"model": {"family": "resnett"}}, "'convnet', 'alexnet'"),
+        ({"model": {"family": "vit", "width": 30}}, "width 30 must be a multiple of heads 4"),
+        ({"model": {"start": {"version": 1, "weights": "a.keras"}}}, "either version or weights"),
+        ({"training": {"optimizer": "adamm"}}, "'sgd', 'momentum'"),
+        ({"training": {"loss": "mse", "label_smoothing": 0.1}}, "label_smoothing goes with cross_entropy"),
+        ({"training": {"sync_every": 2, "accumulate": 2}}, "give one of them"),
+        ({"gates": [{"metric": "rmse", "max": 1}]}, "rmse does not measure image_classification"),
         (
             {"features": [{"kind": "image_stats"}, {"kind": "image_stats"}]},
             "image_stats stands twice",
@@ -116,10 +143,19 @@ TABLE: dict[str, Any] = {
 }
 
 
+NUMBERS: dict[str, Any] = {"task": "tabular_regression", "classes": [], "gates": [{"metric": "rmse", "max": 1}]}
+
+
 def test_a_table_is_a_project_too(write: Any) -> None:
     spec = load_project(write(**TABLE))
     assert spec.image is None
     assert [feature.group for feature in spec.features] == ["numeric", "categorical"]
+    assert (spec.outputs, spec.loss, spec.score) == (10, "cross_entropy", "accuracy")
+
+
+def test_a_regression_predicts_one_number(write: Any) -> None:
+    spec = load_project(write(**{**TABLE, **NUMBERS}, training={"augmentation": {"mixup": 0.2}}))
+    assert (spec.outputs, spec.loss, spec.score) == (1, "mse", "r2")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +168,11 @@ def test_a_table_is_a_project_too(write: Any) -> None:
         ),
         ({"features": [{"kind": "hog"}]}, "hog does not fit a source of format table"),
         ({"model": {"family": "convnet"}}, "convnet is not for table"),
+        ({"training": {"augmentation": {"rotation": 9}}}, "they take mixup alone"),
+        ({"task": "tabular_regression"}, "none for a regression"),
+        ({**NUMBERS, "training": {"loss": "focal"}}, "take mse, mae or huber"),
+        ({**NUMBERS, "sampling": {"balance": "smote"}}, "not for a regression"),
+        ({**NUMBERS, "gates": [{"metric": "accuracy", "min": 0.5}]}, "accuracy does not measure tabular_regression"),
         ({"source": {**TABLE["source"], "columns": [{"name": "label", "type": "number"}]}}, "rename the column"),
         ({"source": {**TABLE["source"], "partitions": "event_time", "event_time": None}}, "need the column event_time"),
     ],

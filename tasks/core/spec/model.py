@@ -1,8 +1,8 @@
 """The spec's section about the model: which architecture, and what it starts from."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.core.spec.base import Name, Section
 
@@ -12,6 +12,15 @@ ACTIVATIONS = (
     *("softplus", "softsign", "sparse_plus", "squareplus", "swish", "tanh", "tanh_shrink", "threshold"),
 )
 """Keras' elementwise activations; named here since nothing in ``tasks.core`` imports Keras."""
+
+
+def _known(name: str) -> str:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"there is no activation {name!r}; use one of {', '.join(ACTIVATIONS)}")
+    return name
+
+
+Activation = Annotated[str, AfterValidator(_known)]
 
 
 TABLE_FAMILIES = ("mlp", "wide_and_deep", "lstm", "gru", "transformer")
@@ -74,7 +83,7 @@ class Model(Section):
     """Side of a square patch, in pixels (vit)."""
     scale: float = Field(1.0, gt=0, le=4)
     """Multiplies the channels (alexnet, mobilenet, efficientnet)."""
-    activation: str = "relu"
+    activation: Activation = "relu"
     """Any elementwise activation of Keras."""
     normalization: Literal["none", "batch", "layer", "group"] | None = None
     """After each layer; null: what the family was published with."""
@@ -86,13 +95,6 @@ class Model(Section):
     """Penalty on the squares of kernels."""
     start: Start | None = None
     """Transfer learning; null: random weights."""
-
-    @field_validator("activation")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in ACTIVATIONS:
-            raise ValueError(f"there is no activation {value!r}; use one of {', '.join(ACTIVATIONS)}")
-        return value
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from tasks.core.spec.base import Name, Section
 from tasks.core.spec.data import RESERVED, Image, Online, Sampling, Source, Split, Validation
@@ -13,7 +14,7 @@ from tasks.core.spec.gates import Gate
 from tasks.core.spec.model import IMAGE_FAMILIES, TABLE_FAMILIES, Model
 from tasks.core.spec.operations import Monitoring, Schedules, Serving
 from tasks.core.spec.training import Augmentation, Training
-from tasks.core.spec.tuning import Tuning
+from tasks.core.spec.tuning import Space, Tuning
 
 _NOT_TRIED = frozenset(
     {
@@ -104,15 +105,16 @@ class Project(Section):
                 raise ValueError("sampling.balance and training.label_smoothing are for classes, not for a regression")
         for gate in self.gates:
             if (gate.metric in _NUMBER_METRICS) != self.is_regression:
-                raise ValueError(f"gates: {gate.metric} is no measure of a {self.task}")
+                raise ValueError(f"gates: {gate.metric} does not measure {self.task}")
         return self
 
     @model_validator(mode="after")
     def _search_space_names_fields(self) -> Self:
-        for path in self.tuning.space:
+        for path, space in self.tuning.space.items():
             tried = path in _FIELDS and not any(f"{path}.".startswith(f"{field}.") for field in _NOT_TRIED)
             if not tried:
                 raise ValueError(f"tuning.space: {path!r} is no field of model or training that a trial can vary")
+            _check_values(path, space)
         if self.tuning.cross_validate and self.split.folds < 2:
             raise ValueError("tuning.cross_validate needs split.folds of 2 or more")
         return self
@@ -185,14 +187,29 @@ class Project(Section):
         return {path: _at(values, path) for path in paths}
 
 
-def _fields(section: type[Section], prefix: str) -> Iterator[str]:
+def _fields(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        yield f"{prefix}.{name}"
+        yield f"{prefix}.{name}", field
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from _fields(field.annotation, f"{prefix}.{name}")
 
 
-_FIELDS = frozenset({*_fields(Model, "model"), *_fields(Training, "training")})
+_FIELDS = dict([*_fields(Model, "model"), *_fields(Training, "training")])
+"""Dotted path to field."""
+
+
+def _check_values(path: str, space: Space) -> None:
+    """Each value that a study may choose is one that the field takes."""
+    field = _FIELDS[path]
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+    whole = int if space.integer else float
+    bounds = [whole(bound) for bound in (space.low, space.high) if bound is not None]
+    for value in space.values or bounds:
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"tuning.space: {path} does not take {value!r}: {reason}") from None
 
 
 def _at(values: Any, path: str) -> Any:
