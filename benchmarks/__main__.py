@@ -16,9 +16,10 @@ from benchmarks.figures import Figure
 
 HERE = Path(__file__).parent
 DATA = ("partitions", "validation", "join", "transform", "shards", "ingest")
-AREAS = ("parsing", *DATA, "pipeline", "setup")
+TRAINING = ("launch", "ranks", "tuning")
+AREAS = ("parsing", *DATA, *TRAINING, "pipeline", "setup")
 """In the order of what they cost, about: seconds, minutes, a quarter of an hour."""
-GROUPS = {"data": DATA}
+GROUPS = {"data": DATA, "training": TRAINING}
 """A name for several areas."""
 
 

@@ -5,22 +5,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.core.layout import FILE, Layout
-from tasks.core.shards import pack, write_split
-from tasks.core.spec import Project
+from benchmarks import synthetic
 from tasks.training.batches import in_order, read_rows
 from tasks.training.distributed import shard
 from tasks.training.loop import Job, compiled, configure
 
 EPOCHS, ROUNDS = 3, 5
-FEATURES, CLASSES = 64, 10
+FEATURES = 64
 
 
 @dataclass(frozen=True)
@@ -32,23 +29,25 @@ class Case:
     side: int | None
     rows: int
     batch: int
+    units: tuple[int, ...]
 
 
 CASES = (
-    Case("CNN, 64x64 images", "convnet", 64, 320, 32),
-    Case("MLP, 64 features of a table", "mlp", None, 32_768, 64),
+    Case("CNN, 64x64 images", "convnet", 64, 320, 32, (8,)),
+    Case("MLP, 64 features of a table", "mlp", None, 32_768, 64, (128, 64)),
 )
-LARGE = Case("800 MB of images", "mlp", 64, 65_536, 64)
+LARGE = Case("800 MB of images", "mlp", 64, 65_536, 64, (8,))
 
 
 class Trainer:
     """The compiled model over a split of random rows, written to shards in ``folder``."""
 
     def __init__(self, case: Case, folder: Path) -> None:
-        _write(case, folder)
+        synthetic.write(folder, {"train": case.rows}, side=case.side, features=FEATURES)
+        spec = synthetic.project(case.side, {"model.family": case.family, "model.units": case.units})
         configure(0)
         self._case, self._rows, self.steps = case, read_rows(folder, folder, "train"), case.rows // case.batch
-        self._model = compiled(Job(_spec(case), folder, folder, EPOCHS), self.steps)
+        self._model = compiled(Job(spec, folder, folder, EPOCHS), self.steps)
 
     def shards(self) -> tf.data.Dataset:
         """What the platform feeds it."""
@@ -111,35 +110,6 @@ def _anonymous() -> float:
     """MB that this process holds beside mapped files, which the system may drop."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) / 1024
-
-
-def _write(case: Case, folder: Path) -> None:
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (case.rows, case.side, case.side, 3), np.uint8) if case.side else None
-    features = random.normal(size=(case.rows, FEATURES)).astype(np.float32)
-    times = [datetime(2026, 1, 1, tzinfo=UTC)] * case.rows
-    names = [str(row) for row in range(case.rows)]
-    table = pack(images, {}, random.integers(0, CLASSES, case.rows), names, names, times)
-    write_split(folder, "train", table, rows_per_shard=16_384)
-    np.save(folder / "train.npy", features)
-    (folder / FILE).write_text(json.dumps({"slices": Layout.plain(FEATURES).as_json()}))
-
-
-def _spec(case: Case) -> Project:
-    image = case.side and {"height": case.side, "width": case.side, "channels": 3}
-    columns = [] if image else [{"name": "x", "type": "number"}]
-    values = {
-        "name": "fed",
-        "task": "image_classification" if image else "tabular_classification",
-        "start": "2026-01-01",
-        "classes": [str(number) for number in range(CLASSES)],
-        "source": {"uri": "none", "format": "images" if image else "table", "columns": columns},
-        "image": image,
-        "features": [{"kind": "image_stats"} if image else {"kind": "numeric", "columns": ["x"]}],
-        "model": {"family": case.family, "units": [128, 64] if case.side is None else [8]},
-        "gates": [{"metric": "accuracy", "min": 0.1}],
-    }
-    return Project.model_validate(values)
 
 
 if __name__ == "__main__":

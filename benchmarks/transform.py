@@ -83,7 +83,7 @@ def _against_numpy(folder: Path) -> tuple[float, float]:
     """How many times NumPy's CPU the graph takes, the best of three each, taken in turns; and its seconds."""
     from tasks.features.transform import load
 
-    run, names = load(folder / "transform_fn")
+    run, names, _ = load(folder / "transform_fn")
     groups = data(LARGE)
     by_hand = _by_hand(groups, names)
     graph, numpy = zip(*((_seconds(run, groups), _seconds(by_hand, groups)) for _ in range(3)), strict=True)

@@ -48,10 +48,10 @@ def add_steps(
     spec: Project,
     *,
     partition: str | None = None,
-    trials: XComArg | None = None,
+    workers: XComArg | None = None,
     param_fields: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Adds one task per step to the current DAG, wired by their inputs; a step per trial is mapped over ``trials``.
+    """Adds one task per step to the current DAG, wired by their inputs; a step per worker is mapped over ``workers``.
 
     Returns:
         Step name to task.
@@ -69,10 +69,10 @@ def add_steps(
             "pool_slots": spec.training.ranks if step.per == "rank" else 1,
             "doc_md": step.doc,
         }
-        if step.per == "trial":
-            assert trials is not None, f"{step.name} is mapped over trials"
+        if step.per == "worker":
+            assert workers is not None, f"{step.name} is mapped over workers"
             arguments["map_index_template"] = "{{ task.partition }}"
-            made[step.name] = operator.partial(**arguments).expand(partition=trials)
+            made[step.name] = operator.partial(**arguments).expand(partition=workers)
         else:
             made[step.name] = operator(partition=partition, **arguments)
     return made

@@ -1,7 +1,7 @@
-"""Pages of a project's data in Airflow's UI: a tab on each DAG with its partitions, their Data Docs and quarantine."""
+"""Pages of a project in Airflow's UI: tabs on each DAG about its partitions, and about its last training."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -9,7 +9,7 @@ from airflow.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
-from tasks.core.artifacts import Manifest
+from tasks.core.artifacts import MANIFEST, Manifest
 from tasks.core.errors import UpdraftError
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
@@ -21,9 +21,15 @@ PREFIX = "/updraft"
 _SEALED = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
 """The pages show what stands in people's data: nothing in it may run or load anything."""
 
-_PAGE = """<!doctype html><title>{project}</title>
+_PLOTS = {
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:"
+}
+"""The report's plots are scripts: they run as nobody's, and load nothing."""
+
+_PAGE = """<!doctype html><title>{title}</title>
 <style>body{{font-family:sans-serif;margin:2rem}}td,th{{padding:.3rem .8rem;text-align:left}}</style>
-<h1>Data of {project}</h1>{body}"""
+<h1>{title}</h1>{body}"""
 
 _HEAD = "<tr><th>partition<th>rows in<th>published<th>quarantined<th>reasons<th>Data Docs<th>quarantine</tr>"
 
@@ -38,7 +44,7 @@ def data(dag_id: str) -> HTMLResponse:
     project, store = _project(dag_id), open_store(settings().store_uri)
     rows = "".join(_row(day, manifest) for day, manifest in _partitions(project, store))
     body = f"<table>{_HEAD}{rows}</table>" if rows else "<p>No partition has been validated yet.</p>"
-    return HTMLResponse(_PAGE.format(project=escape(project), body=body), headers=_SEALED)
+    return HTMLResponse(_PAGE.format(title=f"Data of {escape(project)}", body=body), headers=_SEALED)
 
 
 @app.get("/{dag_id}/data_docs/{day}", dependencies=[_may_read])
@@ -54,29 +60,46 @@ def quarantine(dag_id: str, day: str) -> PlainTextResponse:
     return PlainTextResponse(_read(f"{_project(dag_id)}/quarantine/date={_date(day)}/rows.jsonl"), headers=_SEALED)
 
 
+@app.get("/{dag_id}/training", dependencies=[_may_read])
+def training(dag_id: str) -> HTMLResponse:
+    """The report of the last training: learning curves, and the study."""
+    project = _project(dag_id)
+    path = _standing(project, "report").get("")
+    if path is None:
+        body = "<p>Nothing has been trained yet.</p>"
+        return HTMLResponse(_PAGE.format(title=f"Training of {escape(project)}", body=body), headers=_SEALED)
+    return HTMLResponse(_read(path.removesuffix(MANIFEST) + "report.html"), headers=_PLOTS)
+
+
 class UpdraftPages(AirflowPlugin):
     """Puts the pages into Airflow's API server, and a tab that shows them on every DAG."""
 
     name = "updraft_pages"
     fastapi_apps = [{"app": app, "url_prefix": PREFIX, "name": "Updraft pages"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
-        {"name": "Data", "href": f"{PREFIX}/{{DAG_ID}}/data", "destination": "dag", "url_route": "updraft-data"}
+        {"name": name, "href": f"{PREFIX}/{{DAG_ID}}/{page}", "destination": "dag", "url_route": f"updraft-{page}"}
+        for name, page in (("Data", "data"), ("Training", "training"))
     ]
 
 
 def _partitions(project: str, store: Store) -> Iterator[tuple[str, Manifest | None]]:
     """Dates and the manifests that stand for them; None for one that was refused."""
-    registry = Registry(settings().registry_url)
-    try:
-        standing = registry.partitions(project, "validate")
-    finally:
-        registry.close()
+    standing = _standing(project, "validate")
     paths = store.list(f"{project}/data_docs")
     for day in sorted({match[1] for path in paths if (match := re.search(r"date=([^/]+)/index\.html$", path))}):
         try:
             yield day, load_manifest(store, standing[day]) if day in standing else None
         except UpdraftError:
             yield day, None
+
+
+def _standing(project: str, stage: str) -> Mapping[str, str]:
+    """Partition to the manifest that stands for it."""
+    registry = Registry(settings().registry_url)
+    try:
+        return registry.partitions(project, stage)
+    finally:
+        registry.close()
 
 
 def _row(day: str, manifest: Manifest | None) -> str:
@@ -92,7 +115,7 @@ def _read(path: str) -> str:
     try:
         return open_store(settings().store_uri).read_bytes(path).decode()
     except FileNotFoundError:
-        raise HTTPException(404, "There is no such page: the partition has not been validated.") from None
+        raise HTTPException(404, "There is no such page any more: run the DAG again.") from None
 
 
 def _project(dag_id: str) -> str:

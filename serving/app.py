@@ -32,6 +32,7 @@ from tasks.runtime.requests import RequestLog
 log = logging.getLogger("updraft.serving")
 
 _FEEDBACK_BYTES = 64 * 1024
+_LARGEST = float(np.finfo(np.float32).max)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
@@ -68,6 +69,7 @@ class Endpoint:
         signature = live.predictor.signature
         description = {
             "project": signature.project,
+            "task": signature.task,
             "version": live.version,
             "since": live.since.isoformat(timespec="seconds"),
             "classes": signature.classes,
@@ -78,14 +80,14 @@ class Endpoint:
         return JSONResponse(description)
 
     async def predict(self, request: Request) -> Response:
-        """Labels and probabilities of the images or rows sent."""
+        """Labels and probabilities, or numbers, of the images or rows sent."""
         live = self._find(request)
         limit = live.predictor.signature.max_body_kib * 1024
         table = live.predictor.signature.image is None
         given = await (read_rows if table else read_images)(request, limit)
         # In a thread, so that one large request does not hold up the others, nor the health checks.
-        inputs, probabilities = await anyio.to_thread.run_sync(_run, live.predictor, given)
-        predictions = [_prediction(live.predictor, row) for row in probabilities]
+        inputs, found = await anyio.to_thread.run_sync(_run, live.predictor, given)
+        predictions = [_prediction(live.predictor, row) for row in found]
         self._record(request, live, inputs, predictions)
         answer = {
             "project": live.predictor.signature.project,
@@ -100,11 +102,7 @@ class Endpoint:
         live = self._find(request)
         value = await read_json(request, _FEEDBACK_BYTES)
         about, label = value.get("request_id"), value.get("label")
-        if not isinstance(about, str) or not _REQUEST_ID.fullmatch(about) or not isinstance(label, str):
-            raise Problem(400, "bad_feedback", 'Send {"request_id": "<of the prediction>", "label": "<true label>"}.')
-        if label not in live.predictor.classes:
-            known = ", ".join(live.predictor.classes[:20])
-            raise Problem(422, "unknown_label", f"{label[:80]!r} is no label of this project. Known: {known}.")
+        _check_feedback(live.predictor, about, label)
         project = live.predictor.signature.project
         self._log.append(project, {"kind": "feedback", "request_id": about, "label": label})
         return JSONResponse({"project": project, "request_id": about, "accepted": True}, 202)
@@ -129,8 +127,7 @@ class Endpoint:
                 "request_id": request.state.request_id,
                 "index": index,
                 "version": live.version,
-                "label": prediction["label"],
-                "probability": prediction["probability"],
+                **{name: prediction[name] for name in ("label", "probability", "value") if name in prediction},
                 "features": {group: values[index] for group, values in features.items()},
             }
             self._log.append(live.predictor.signature.project, record)
@@ -183,7 +180,23 @@ def _prepare_rows(predictor: Predictor, rows: Sequence[Mapping[str, Any]]) -> In
         raise bad_row(error) from None
 
 
-def _prediction(predictor: Predictor, probabilities: np.ndarray) -> dict[str, Any]:
-    order = np.argsort(-probabilities, kind="stable")[: predictor.signature.top_k]
-    top = [{"label": predictor.classes[n], "probability": float(probabilities[n])} for n in order]
+def _check_feedback(predictor: Predictor, about: Any, label: Any) -> None:
+    """Refuses what cannot be the truth about an earlier request."""
+    numbers = predictor.is_regression
+    # Not isinstance: to Python, true is the number 1.
+    fits = type(label) in (int, float) and abs(label) <= _LARGEST if numbers else isinstance(label, str)
+    if not isinstance(about, str) or not _REQUEST_ID.fullmatch(about) or not fits:
+        shown = "<true number>" if numbers else '"<true label>"'
+        raise Problem(400, "bad_feedback", f'Send {{"request_id": "<of the prediction>", "label": {shown}}}.')
+    if not numbers and label not in predictor.classes:
+        known = ", ".join(predictor.classes[:20])
+        raise Problem(422, "unknown_label", f"{label[:80]!r} is no label of this project. Known: {known}.")
+
+
+def _prediction(predictor: Predictor, found: np.ndarray) -> dict[str, Any]:
+    """The answer for a row: its classes by probability, float32 (classes,), or its number, (1,)."""
+    if predictor.is_regression:
+        return {"value": float(found[0])}
+    order = np.argsort(-found, kind="stable")[: predictor.signature.top_k]
+    top = [{"label": predictor.classes[n], "probability": float(found[n])} for n in order]
     return {**top[0], "top": top}

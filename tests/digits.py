@@ -96,7 +96,7 @@ def _split_of(rows: int) -> dict[str, np.ndarray]:
     return dict(zip(SPLITS, (order[:first], order[first:second], order[second:]), strict=True))
 
 
-@stage("dataset", "classes", "image", "features", "description")
+@stage("dataset", "classes", "image", "features", "description", "split")
 def _dataset(ctx: Context) -> Outcome:
     images, labels = _digits()
     rows = int(ctx.spec.description)
@@ -107,7 +107,8 @@ def _dataset(ctx: Context) -> Outcome:
         found = [extract(images[row][..., None], ctx.spec.features) for row in chosen]
         features = {name: np.stack([each[name] for each in found]) for name in found[0]}
         entities, times = [f"digit-{row:04d}" for row in chosen], [datetime(2026, 1, 1, tzinfo=UTC)] * len(chosen)
-        table = pack(images[chosen][..., None], features, labels[chosen], entities, uris, times)
+        folds = np.arange(len(chosen)) % ctx.spec.split.folds
+        table = pack(images[chosen][..., None], features, labels[chosen], entities, uris, times, folds=folds)
         write_split(ctx.out, split, table)
     return Outcome(Rows(received=rows, published=rows))
 

@@ -1,4 +1,5 @@
-"""Tiny projects with tiny packaged models: brighter images, older rows and sunnier words are more likely ``bright``.
+"""Tiny projects with tiny packaged models: brighter images, older rows and sunnier words are more likely ``bright``;
+the price of an older row is higher.
 
 Those of images and of numbers are ONNX, written without TensorFlow; the one of words is a SavedModel.
 """
@@ -53,7 +54,13 @@ WORDS = {
     "features": [{"kind": "categorical", "columns": ["sky"]}, {"kind": "text", "column": "words"}],
     "model": {"family": "mlp"},
 }
-KINDS = {"tiny": IMAGES, "idle": IMAGES, "people": NUMBERS, "weather": WORDS}
+PRICES = {
+    **NUMBERS,
+    "task": "tabular_regression",
+    "classes": [],
+    "gates": [{"metric": "r2", "min": 0.5}],
+}
+KINDS = {"tiny": IMAGES, "idle": IMAGES, "people": NUMBERS, "prices": PRICES, "weather": WORDS}
 """Project to what sets it apart."""
 
 
@@ -86,10 +93,12 @@ def write_package(folder: Path, build: str = "tiny-build", steepness: float = 8.
     if name == "weather":
         _write_saved_model(folder / SAVED_MODEL)
     else:
-        onnx.save(_images_graph(steepness) if spec.image else _numbers_graph(steepness), str(folder / MODEL))
+        make = _images_graph if spec.image else _prices_graph if spec.is_regression else _numbers_graph
+        onnx.save(make(steepness), str(folder / MODEL))
     signature = Signature(
         project=spec.name,
         build=build,
+        task="regression" if spec.is_regression else "classification",
         classes=spec.classes,
         image=spec.image,
         columns=spec.source.columns,
@@ -157,7 +166,9 @@ def write_embedding_package(folder: Path) -> None:
 def _training_rows(predictor: Predictor) -> Inputs:
     if predictor.signature.image:
         return Inputs.join([predictor.prepare(png(128, seed)) for seed in range(500)])
-    return predictor.prepare_rows({"people": people, "weather": skies}[predictor.signature.project](500))
+    return predictor.prepare_rows(
+        {"people": people, "prices": people, "weather": skies}[predictor.signature.project](500)
+    )
 
 
 def _write_saved_model(folder: Path) -> None:
@@ -190,6 +201,18 @@ def _numbers_graph(steepness: float) -> onnx.ModelProto:
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
     ]
     return _model(nodes, [helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["N", 2])], constants)
+
+
+def _prices_graph(steepness: float) -> onnx.ModelProto:
+    """steepness times the age, a missing value as 0."""
+    constants = {"weights": np.array([[steepness], [0]], np.float32), "zero": np.zeros((), np.float32)}
+    nodes = [
+        helper.make_node("IsNaN", ["numeric"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "numeric"], ["known"]),
+        helper.make_node("MatMul", ["known", "weights"], ["value"]),
+    ]
+    numeric = helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["N", 2])
+    return _model(nodes, [numeric], constants, ("value", 1))
 
 
 def _images_graph(steepness: float) -> onnx.ModelProto:

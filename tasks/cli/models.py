@@ -15,15 +15,16 @@ app = typer.Typer(no_args_is_help=True, help="Versions of a project's model, and
 @app.command("list")
 def list_models(project: ProjectName, as_json: AsJson = False) -> None:
     """List the versions of a project's model."""
-    champion, versions = registry().alias(load_project(project).name), registry().versions(project)
+    spec, versions = load_project(project), registry().versions(project)
+    champion = registry().alias(spec.name)
     if not versions and not as_json:
         out.print(f"{project} has no version yet. Train one: updraft run {project}")
     for version in versions:
-        accuracy = version.details["metrics"]["candidate"]["accuracy"]
+        value = version.details["metrics"]["candidate"].get(spec.score)
         mark = " champion" if champion and champion.version == version.version else ""
-        row = {"version": version.version, "accuracy": accuracy, "at": str(version.at), "champion": bool(mark)}
+        row = {"version": version.version, spec.score: value, "at": str(version.at), "champion": bool(mark)}
         print(json.dumps(row)) if as_json else out.print(
-            f"{version.version:4}  {accuracy:.4f}  {version.at:%F %T}{mark}"
+            f"{version.version:4}  {'-' if value is None else f'{value:.4f}'}  {version.at:%F %T}{mark}"
         )
 
 

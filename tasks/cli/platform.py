@@ -74,7 +74,7 @@ def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
     summary = pipeline_through_airflow(spec, settings(), lambda line: out.print(f"  {line}", markup=False))
     _step("Asking the live endpoint about the held-out rows")
     held = question_endpoint(spec, summary, settings())
-    out.print(f"  {held.correct} of {held.rows} right")
+    out.print(f"  {held.verdict}")
     summary.show(out)
     _addresses()
     url = f"http://{settings().host}:{settings().serving_port}/v1/{project}/predict"

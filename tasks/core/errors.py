@@ -35,7 +35,31 @@ class StageFailed(UpdraftError):
 
 
 class RankFailed(UpdraftError):
-    """A rank of a Horovod job ended badly, or the job ran out of time; every rank was ended."""
+    """A rank of a Horovod job ended badly, or the job ran out of time; every rank was ended. Worth another try."""
+
+
+class RankRaised(RankFailed):
+    """The function that a rank ran raised an error nobody expected: a retry would meet it again."""
+
+
+class OutOfMemory(RankFailed):
+    """The memory of a host, of its cgroup or of a device was not enough."""
+
+
+class Preempted(RankFailed):
+    """Someone outside the job ended it with SIGTERM: the host is needed for something else, or goes away."""
+
+
+class Stalled(RankFailed):
+    """A rank has made no step for longer than the job allows."""
+
+
+class PeerLost(RankFailed):
+    """A rank lost its connection to the others: the consequence of another end, told only if that one is not known."""
+
+
+class HostLost(RankFailed):
+    """A host of a job does not answer."""
 
 
 class Conflict(UpdraftError):

@@ -33,7 +33,7 @@ class Step:
     doc: str
     inputs: tuple[str, ...] = ()
     partitions_of: str | None = None
-    per: Literal["run", "trial", "rank"] = "run"
+    per: Literal["run", "worker", "rank"] = "run"
     pool: str = "default_pool"
     after_gate: bool = False
 
@@ -49,7 +49,7 @@ FEATURES = (
             "ingest",
             "tasks.data.ingest:ingest",
             (
-                *("start", "end", "source.format", "source.partitions", "source.labels", "source.files"),
+                *("task", "start", "end", "source.format", "source.partitions", "source.labels", "source.files"),
                 *("source.entity", "source.image", "source.label", "source.event_time", "source.known_time"),
                 "source.columns",
             ),
@@ -98,12 +98,15 @@ FITTED = (
 )
 """What every model that is fitted depends on, a trial's as well as the candidate's."""
 
+BUDGET = ("tuning.trials", "tuning.minutes")
+"""What a study may be given more of: it keeps the trials that ran."""
+
 TRAIN = (
     Step(
         Stage(
             "dataset",
             "tasks.features.dataset:dataset",
-            ("classes", "features", "image", "source.columns", "split", "validation.near_duplicate_bits"),
+            ("task", "classes", "features", "image", "source.columns", "split", "validation.near_duplicate_bits"),
         ),
         "Joins labels with features point-in-time through Feast, splits, and packs shards.",
         partitions_of="materialize",
@@ -118,15 +121,16 @@ TRAIN = (
             "tune",
             "tasks.training.tune:tune",
             (
-                *(*FITTED, "split.folds"),
-                # Not the number of trials: asking for more keeps those that ran.
-                *("tuning.epochs", "tuning.seed", "tuning.space"),
+                *(*FITTED, "split.folds", *BUDGET),
+                *("tuning.sampler", "tuning.pruner", "tuning.objectives", "tuning.epochs", "tuning.cross_validate"),
+                *("tuning.seed", "tuning.space"),
             ),
             reproducible=False,
+            outside="tasks.training.earlier:state",
         ),
-        "One trial of the Optuna study; the mapped tasks share one storage.",
+        "One worker of the Optuna study: it runs trials until the study's budget is used up.",
         inputs=("dataset", "transform"),
-        per="trial",
+        per="worker",
         pool="horovod_slots",
     ),
     Step(
@@ -135,6 +139,7 @@ TRAIN = (
             "tasks.training.train:train",
             (*FITTED, "training.ranks", "training.epochs", "training.ensemble"),
             reproducible=False,
+            outside="tasks.training.start_source:state",
         ),
         "Trains the best trial's model with Horovod ranks; a retry resumes from the last checkpoint.",
         inputs=("dataset", "transform", "tune"),
@@ -142,10 +147,15 @@ TRAIN = (
         pool="horovod_slots",
     ),
     Step(
+        Stage("report", "tasks.training.report:report", ("tuning.objectives", "tuning.space"), reproducible=False),
+        "Draws the learning curves and the study; the DAG's tab Training shows them.",
+        inputs=("tune", "train"),
+    ),
+    Step(
         Stage(
             "evaluate",
             "tasks.evaluation.evaluate:evaluate",
-            ("classes",),
+            ("task", "classes"),
             reproducible=False,
             outside="tasks.evaluation.opponent:state",
         ),
@@ -161,7 +171,7 @@ TRAIN = (
         Stage(
             "package",
             "tasks.packaging.package:package",
-            ("classes", "image", "features", "serving", "source.columns"),
+            ("task", "classes", "image", "features", "serving", "source.columns"),
             reproducible=False,
             outside="tasks.packaging.bento:service_code",
         ),
@@ -193,9 +203,9 @@ MONITOR = (
 STEPS = {step.name: step for step in (*FEATURES, *TRAIN, *MONITOR)}
 
 
-def trial_name(number: int) -> str:
-    """The partition of trial ``number`` (from 0)."""
-    return f"trial-{number:04d}"
+def worker_name(number: int) -> str:
+    """The partition of a study's worker ``number`` (from 0)."""
+    return f"worker-{number:02d}"
 
 
 def run_step(

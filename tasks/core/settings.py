@@ -4,6 +4,7 @@ Settings say *where* and *how much*; they never change what a stage computes, so
 code runs on a laptop and on a cluster with other settings.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,10 @@ class Settings(BaseSettings):
         "", description="S3 other than Amazon's, http://host:port. Credentials: boto3's chain."
     )
     database_url: SecretStr = Field(SecretStr(""), description="The registry. Default: SQLite under HOME.")
+    study_database_url: SecretStr = Field(
+        SecretStr(""),
+        description="The studies, postgresql://... Default: the registry's PostgreSQL, or SQLite in HOME.",
+    )
     airflow_database_url: SecretStr = Field(
         SecretStr(""), description="Airflow's own database, postgresql://... Default: SQLite under HOME."
     )
@@ -39,6 +44,14 @@ class Settings(BaseSettings):
     airflow_port: int = Field(8080, description="Airflow's UI and API.", ge=1, le=65535)
     serving_port: int = Field(3000, description="The prediction endpoint.", ge=1, le=65535)
     host: str = Field("127.0.0.1", description="The address that the UI and the endpoint listen on.")
+    hosts: str = Field(
+        "", description="Hosts of training and their slots, gpu1:4,gpu2:4; each runs `updraft agent`. Empty: this one."
+    )
+    agent_port: int = Field(7070, description="Where `updraft agent` listens on each of the hosts.", ge=1, le=65535)
+    agent_key: SecretStr = Field(SecretStr(""), description="The secret that agents and their callers share.")
+    interface: str = Field(
+        "", description="Network interface of the ranks' traffic on this host, eth0. Empty: the one to the other hosts."
+    )
     warm: bool = Field(True, description="Import the heavy libraries once in the executor, for every task to inherit.")
     beam_runner: Literal["FnApiRunner", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"] = Field(
         "FnApiRunner",
@@ -52,6 +65,23 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        for part in parts:
+            if not re.fullmatch(r"[\w.-]+:[1-9]\d*", part):
+                raise ValueError(f"{part!r} is not a host and its slots, as in gpu1:4")
+        if len({part.partition(":")[0] for part in parts}) < len(parts):
+            raise ValueError("a host stands there twice")
+        return ",".join(parts)
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """How many ranks each of ``hosts`` takes, in their order."""
+        pairs = (part.split(":") for part in self.hosts.split(",") if part)
+        return {host: int(slots) for host, slots in pairs}
 
     @property
     def store_uri(self) -> str:

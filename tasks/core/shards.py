@@ -32,7 +32,7 @@ class Split:
     Attributes:
         images: uint8, (N, H, W, C); None for tables.
         features: the group's name to float32, or to an object array of str, (N, F), before any transform.
-        labels: int32, (N,): the index into the spec's classes.
+        labels: (N,): int32, the index into the spec's classes; of a regression float32, the numbers.
         entities: what each row is about, N of them.
         uris: what was received (an image, a table's file), as paths in the store, N of them.
         folds: int32, (N,): the cross-validation fold of each row; -1 in the test split.
@@ -71,7 +71,7 @@ def pack(
     columns: dict[str, pa.Array] = {
         "entity": pa.array(entities, pa.string()),
         "event_time": pa.array(event_times, pa.timestamp("us", "UTC")),
-        "label": pa.array(np.asarray(labels, np.int32)),
+        "label": pa.array(np.asarray(labels, np.float32 if labels.dtype.kind == "f" else np.int32)),
         "fold": pa.array(np.zeros(len(labels), np.int32) if folds is None else np.asarray(folds, np.int32)),
         "uri": pa.array(uris, pa.string()),
     }

@@ -97,12 +97,14 @@ def _values(spec: Project, day: date) -> Iterator[tuple[str, str, dict[str, Any]
     needed = [column.name for column in spec.source.columns if not column.nullable]
     for column in ("entity", "label", "event_time", *needed):
         yield f"null_{column}", "expect_column_values_to_not_be_null", {"column": column}
-    yield "unknown_label", "expect_column_values_to_be_in_set", {"column": "label", "value_set": list(spec.classes)}
+    if spec.classes:
+        known = {"column": "label", "value_set": list(spec.classes)}
+        yield "unknown_label", "expect_column_values_to_be_in_set", known
     between, late = "expect_column_values_to_be_between", start - timedelta(days=spec.validation.late_days)
     end = {"max_value": start + timedelta(days=1), "strict_max": True}
     yield "future_event_time", between, {"column": "event_time", **end}
-    known = {"column_A": "known_time", "column_B": "event_time", "ignore_row_if": "either_value_is_missing"}
-    yield "future_event_time", "expect_column_pair_values_a_to_be_greater_than_b", {**known, "or_equal": True}
+    times = {"column_A": "known_time", "column_B": "event_time", "ignore_row_if": "either_value_is_missing"}
+    yield "future_event_time", "expect_column_pair_values_a_to_be_greater_than_b", {**times, "or_equal": True}
     if spec.source.partitions != "single":
         yield "late_event", between, {"column": "event_time", "min_value": late}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.core.artifacts import digest_bytes
-from tasks.core.spec import Source
+from tasks.core.spec import Project, Source
 from tasks.data.readers import Row
 from tasks.runtime.rows import STAMP, TYPES, parse
 
@@ -23,17 +23,21 @@ _IMAGE = (
     *(("width", pa.int32()), ("height", pa.int32()), ("mode", pa.string()), ("format", pa.string())),
 )
 _LONGEST_DETAIL = 200
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-def schema(source: Source) -> pa.Schema:
+def schema(spec: Project) -> pa.Schema:
     """Columns of ``rows.parquet``, for images or for a table; null where a value could not be had.
 
     ``row_id``: position among the partition's rows, from 0. ``digest``: SHA-256 of the image's bytes, or of the row as
     canonical JSON. ``uri``: the bytes as received, relative to the store. ``defect``: the first reason why the row
-    cannot be used, as a code; ``detail``: what was seen.
+    cannot be used, as a code; ``detail``: what was seen. ``label``: text, or of a regression a number.
     """
+    source = spec.source
     back = _IMAGE if source.has_images else [(column.name, TYPES[column.type]) for column in source.columns]
-    return pa.schema([*_FRONT, *back])
+    found = pa.schema([*_FRONT, *back])
+    label = found.get_field_index("label")
+    return found.set(label, pa.field("label", pa.float64())) if spec.is_regression else found
 
 
 def shorten(text: str) -> str:
@@ -95,12 +99,13 @@ class Frame:
         return pa.table([pa.array(a, k.type) for a, k in zip(arrays, kinds, strict=True)], kinds)
 
 
-def open_frame(source: Source, rows: Sequence[Row], first: int, midnight: datetime) -> Frame:
+def open_frame(source: Source, rows: Sequence[Row], first: int, midnight: datetime, numbers: bool = False) -> Frame:
     """Rows with what every source has: entity, times and label.
 
     Args:
         first: the ``row_id`` of the first row.
         midnight: the time of events where the source names none.
+        numbers: whether labels are numbers, not classes.
     """
     frame = Frame(rows, first)
     for number, row in enumerate(rows):
@@ -110,13 +115,25 @@ def open_frame(source: Source, rows: Sequence[Row], first: int, midnight: dateti
     frame.columns["digest"] = frame.columns["entity"] = digests
     if source.entity:
         frame.columns["entity"], _ = frame.read(source.entity, "category", "wrong_type", "null_entity")
-    frame.columns["label"], _ = frame.read(source.label, "category", "wrong_type", "null_label")
+    if numbers:
+        frame.columns["label"] = _number_labels(frame, source.label)
+    else:
+        frame.columns["label"], _ = frame.read(source.label, "category", "wrong_type", "null_label")
     frame.columns["event_time"] = [midnight] * len(rows)
     if source.event_time:
         frame.columns["event_time"], _ = frame.read(source.event_time, "time", "bad_event_time", "null_event_time")
     if source.known_time:
         frame.columns["known_time"], _ = frame.read(source.known_time, "time", "wrong_type")
     return frame
+
+
+def _number_labels(frame: Frame, name: str) -> pa.Array:
+    """Labels that a model can learn: finite also in single precision."""
+    labels, _ = frame.read(name, "number", "bad_label", "null_label")
+    values = labels.to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(np.abs(values) > _LARGEST).tolist():
+        frame.mark(row, "bad_label", f"{name}: {values[row]:g}")
+    return labels
 
 
 def packed(values: list[Any]) -> pa.Array | list[Any]:

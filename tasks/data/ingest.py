@@ -83,14 +83,14 @@ def ingest(ctx: Context) -> Outcome:
         BadInput: the source, the partition or its files of rows are missing, or one of the latter cannot be read.
     """
     part = open_partition(ctx.spec, ctx.partition)
-    columns, archive = schema(ctx.spec.source), _Archive(ctx)
+    columns, archive = schema(ctx.spec), _Archive(ctx)
     path, progress, drifts = ctx.out / "rows.parquet", _Progress(f"ingest {ctx.partition}"), []
     with ThreadPoolExecutor(_threads(ctx.spec.source)) as pool, pq.ParquetWriter(path, columns) as writer:
         for piece in _pieces(ctx, part, archive):
             drift = Drift(piece.source, piece.name, first=progress.rows)
             for rows in batched(piece.rows, _IMAGE_ROWS if piece.source.has_images else _TABLE_ROWS):
                 drift.add(rows)
-                frame = open_frame(piece.source, rows, progress.rows, _midnight(part))
+                frame = open_frame(piece.source, rows, progress.rows, _midnight(part), ctx.spec.is_regression)
                 if piece.source.has_images:
                     _add_images(frame, piece, pool, partial(take, part.files, piece.folder, keep=archive.keep))
                 else:

@@ -3,12 +3,11 @@
 scikit-learn ships the table; it lands as CSV in 5 days. Nine more rows are dirty on purpose, each in its own way.
 """
 
-import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tasks.core.spec import Project
-from tasks.data.sample_drops import deal, times
+from tasks.data.sample_drops import Row, deal, times, with_value, write_drop
 
 DAYS = 5
 """Daily drops."""
@@ -23,8 +22,7 @@ DIRT: Mapping[int, tuple[str, ...]] = {
 """Day (from 0) to the dirty rows added to it."""
 
 _FIRST_NUMBER = 3
-Row = list[str]
-"""Sample, time, diagnosis and the measurements: one line of the table."""
+"""After sample, time and diagnosis."""
 
 
 def land(spec: Project, folder: Path) -> None:
@@ -41,10 +39,7 @@ def land(spec: Project, folder: Path) -> None:
         ]
         for kind in DIRT[position]:
             rows.append(_dirty_row(kind, rows))
-        drop = folder / f"date={day}"
-        drop.mkdir(parents=True)
-        with (drop / "masses.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        write_drop(folder, day, "masses.csv", [header, *rows])
 
 
 def _dirty_row(kind: str, rows: list[Row]) -> Row:
@@ -59,16 +54,12 @@ def _dirty_row(kind: str, rows: list[Row]) -> Row:
     return _FAULTS[kind](row)
 
 
-def _with(position: int, value: str) -> Callable[[Row], Row]:
-    return lambda row: [*row[:position], value, *row[position + 1 :]]
-
-
 _FAULTS: Mapping[str, Callable[[Row], Row]] = {
-    "bad_event_time": _with(1, "yesterday"),
-    "null_label": _with(2, ""),
-    "unknown_label": _with(2, "unclear"),
-    "wrong_type": _with(_FIRST_NUMBER, "about 14"),
-    "null_number": _with(_FIRST_NUMBER, ""),
-    "out_of_range": _with(_FIRST_NUMBER, "-14.2"),
+    "bad_event_time": with_value(1, "yesterday"),
+    "null_label": with_value(2, ""),
+    "unknown_label": with_value(2, "unclear"),
+    "wrong_type": with_value(_FIRST_NUMBER, "about 14"),
+    "null_number": with_value(_FIRST_NUMBER, ""),
+    "out_of_range": with_value(_FIRST_NUMBER, "-14.2"),
     "short_row": lambda row: row[:-5],
 }

@@ -1,7 +1,8 @@
 """Data sets that ship with Updraft, landed as a person's own data would be: files in daily drops, some rows dirty.
 
-One module each: `tasks.data.sample_digits` (images), `tasks.data.sample_tumours` (a table) and
-`tasks.data.sample_docstrings` (texts). All are made from what installed packages carry; nothing is downloaded.
+One module each: `tasks.data.sample_digits` (images), `tasks.data.sample_tumours` (a table),
+`tasks.data.sample_diabetes` (a table, of numbers to predict) and `tasks.data.sample_docstrings` (texts). All are made
+from what installed packages carry; nothing is downloaded.
 """
 
 import os
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from tasks.core.errors import BadInput
 from tasks.core.spec import Project
-from tasks.data import sample_digits, sample_docstrings, sample_tumours
+from tasks.data import sample_diabetes, sample_digits, sample_docstrings, sample_tumours
 
 _SAMPLES: Mapping[str, Callable[[Project, Path], None]] = {
+    "diabetes": sample_diabetes.land,
     "digits": sample_digits.land,
     "docstrings": sample_docstrings.land,
     "tumours": sample_tumours.land,

@@ -1,10 +1,26 @@
-"""The confusion matrix, as a picture."""
+"""What was predicted beside what is true, as a picture: a confusion matrix, or of a regression points."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+POINTS = 5_000
+"""Drawn at most, evenly chosen of all."""
+
+
+def draw_numbers(labels: np.ndarray, predicted: np.ndarray, path: Path) -> None:
+    """Writes a PNG with a point for each row, float (N,) each: true number across, predicted one up."""
+    chosen = np.unique(np.linspace(0, len(labels) - 1, min(POINTS, len(labels))).astype(int))
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(labels[chosen], predicted[chosen], ".", alpha=0.4)
+    low, high = min(labels.min(), predicted.min()), max(labels.max(), predicted.max())
+    axes.plot([low, high], [low, high], color="black", linewidth=1, label="as good as it gets")
+    axes.set(xlabel="true", ylabel="predicted")
+    axes.legend()
+    figure.savefig(path, dpi=100)
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str], path: Path) -> None:

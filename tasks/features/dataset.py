@@ -28,6 +28,7 @@ from tasks.features.online import OFFLINE
 from tasks.features.splits import NOWHERE, Candidates, digest, share_out
 from tasks.features.usable import faults, microseconds
 from tasks.runtime.images import BadImage, decode
+from tasks.runtime.rows import parse
 
 log = logging.getLogger("updraft")
 
@@ -41,8 +42,8 @@ def dataset(ctx: Context) -> Outcome:
     """Builds the train, validation and test splits from every materialized partition.
 
     Raises:
-        UpdraftError: a partition's features come from another spec, a label is no class of the spec, an archived
-            image is gone, or a split got no row.
+        UpdraftError: a partition's features come from another spec, a label is no class of the spec or, of a
+            regression, no number, an archived image is gone, or a split got no row.
     """
     spec, partitions = ctx.spec, ctx.inputs["materialize"]
     _check_spec(spec, partitions)
@@ -114,13 +115,18 @@ def _labels(source: Path) -> tuple[pd.DataFrame, int]:
 
 
 def _numbered(spec: Project, rows: pa.Table) -> pa.Table:
-    """The rows with each label's index into the spec's classes for its name."""
-    index = pc.index_in(rows["label"], pa.array(spec.classes))
-    if index.null_count:
-        unknown = sorted(rows["label"].filter(pc.is_null(index)).unique().to_pylist())
-        message = f"{spec.name}: labels {', '.join(unknown[:5])} are no classes of the spec."
-        raise UpdraftError(message, f"Add them to classes, or backfill {spec.name}_features to quarantine their rows.")
-    return rows.set_column(rows.column_names.index("label"), "label", index)
+    """The rows with each label's index into the spec's classes for its name; of a regression, with its number."""
+    if spec.is_regression:
+        found = parse(rows["label"], "number")[0].cast(pa.float32())
+    else:
+        found = pc.index_in(rows["label"], pa.array(spec.classes))
+    if found.null_count:
+        unknown = sorted(rows["label"].filter(pc.is_null(found)).unique().to_pylist())
+        what = "numbers" if spec.is_regression else "classes of the spec"
+        message = f"{spec.name}: labels {', '.join(unknown[:5])} are no {what}."
+        add = "Backfill" if spec.is_regression else "Add them to classes, or backfill"
+        raise UpdraftError(message, f"{add} {spec.name}_features to quarantine their rows.")
+    return rows.set_column(rows.column_names.index("label"), "label", found)
 
 
 def _candidates(spec: Project, rows: pa.Table) -> Candidates:

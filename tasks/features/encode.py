@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tasks.core.layout import Layout
 from tasks.core.spec import Categorical, Crossed, Hashed, TextTerms, Vocabulary
+from tasks.core.spec import Sequence as InOrder
 from tasks.features.analyzers import analyze
 from tasks.features.text_statistics import Terms, Values
 from tasks.runtime.table_features import WORD
@@ -19,11 +21,16 @@ OTHER = "(other)"
 """The last dimension of a vocabulary: every value that it does not list."""
 
 
+ENDED, UNKNOWN = 0, 1
+"""Places in the vocabulary of a sequence that no word of it has: behind the text's end, and for all other words."""
+
+
 class Block(NamedTuple):
-    """A group in the output: float32 (N, D), and what its D dimensions are called."""
+    """A group in the output: float32 (N, D), what its D dimensions are called, and what they are."""
 
     values: tf.Tensor
     names: Sequence[str]
+    layout: Layout
 
 
 def encode_columns(
@@ -41,15 +48,17 @@ def encode_columns(
     for feature in features:
         columns = zip(names[feature.group], tf.unstack(inputs[feature.group], axis=1), strict=True)
         if isinstance(feature.encode, Vocabulary):
-            encoded = [_one_hot(name, values, next(found)) for name, values in columns]
+            encoded = {name: _one_hot(name, values, next(found)) for name, values in columns}
         else:
-            encoded = [_hashed(name, values, feature.encode) for name, values in columns]
+            encoded = {name: _hashed(name, values, feature.encode) for name, values in columns}
         blocks[feature.group] = _beside(encoded)
     return blocks
 
 
 def encode_terms(feature: TextTerms, texts: tf.Tensor) -> Block:
     """Tf-idf weights of a text's terms, or counts of their hashes; the vector's length is 1, or 0 without any term.
+
+    Of a sequence, the places of its words, see `_in_order`.
 
     Args:
         texts: strings (N, 1).
@@ -58,13 +67,26 @@ def encode_terms(feature: TextTerms, texts: tf.Tensor) -> Block:
     if isinstance(feature.encode, Hashed):
         buckets = feature.encode.buckets
         places = tf.strings.to_hash_bucket_fast(terms.values, buckets)
-        return Block(_unit(_counts(terms, places, buckets)), [f"{feature.column}#{n}" for n in range(buckets)])
+        names = [f"{feature.column}#{n}" for n in range(buckets)]
+        return Block(_unit(_counts(terms, places, buckets)), names, Layout.one("number", buckets))
     words, weights = analyze(Terms(feature.encode.size), terms.values, terms.row_lengths())
     known = tf.get_static_value(words)
+    if isinstance(feature.encode, InOrder):
+        return _in_order(feature.column, terms, words, feature.encode.length)
     if known is None:
         return _stand_in(texts)
     counts = _counts(terms, _places(terms.values, words), len(known))
-    return Block(_unit(counts * weights), [f"{feature.column}={_text(word)}" for word in known])
+    names = [f"{feature.column}={_text(word)}" for word in known]
+    return Block(_unit(counts * weights), names, Layout.one("number", len(known)))
+
+
+def _in_order(column: str, terms: tf.RaggedTensor, words: tf.Tensor, length: int) -> Block:
+    """The first ``length`` words of each text as `UNKNOWN` or 2 + their place among ``words``, then `ENDED`."""
+    known = tf.get_static_value(words)
+    places = tf.maximum(_places(terms.values, words) + 2, UNKNOWN)
+    rows = terms.with_values(places).to_tensor(ENDED, shape=(None, length))
+    layout = Layout.one("tokens", length, 2 + (0 if known is None else len(known)))
+    return Block(tf.cast(rows, tf.float32), [f"{column}[{n}]" for n in range(length)], layout)
 
 
 def _terms(texts: tf.Tensor, ngrams: int) -> tf.RaggedTensor:
@@ -87,12 +109,14 @@ def _one_hot(name: str, values: tf.Tensor, words: np.ndarray | None) -> Block:
         return _stand_in(values)
     names = [*(f"{name}={_text(word)}" for word in words), f"{name} {OTHER}"]
     places = _places(values, tf.constant(words))
-    return Block(tf.one_hot(tf.where(places < 0, len(words), places), len(names)), names)
+    hot = tf.one_hot(tf.where(places < 0, len(words), places), len(names))
+    return Block(hot, names, Layout.one("category", len(names)))
 
 
 def _hashed(name: str, values: tf.Tensor, encode: Hashed) -> Block:
-    places = tf.strings.to_hash_bucket_fast(values, encode.buckets)
-    return Block(tf.one_hot(places, encode.buckets), [f"{name}#{n}" for n in range(encode.buckets)])
+    buckets = encode.buckets
+    hot = tf.one_hot(tf.strings.to_hash_bucket_fast(values, buckets), buckets)
+    return Block(hot, [f"{name}#{n}" for n in range(buckets)], Layout.one("category", buckets))
 
 
 def _places(values: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
@@ -121,13 +145,16 @@ def _unit(vectors: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(vectors, tf.norm(vectors, axis=1, keepdims=True))
 
 
-def _beside(blocks: Sequence[Block]) -> Block:
-    return Block(tf.concat([b.values for b in blocks], axis=1), [name for b in blocks for name in b.names])
+def _beside(blocks: Mapping[str, Block]) -> Block:
+    """The columns of a group."""
+    values = tf.concat([block.values for block in blocks.values()], axis=1)
+    layout = Layout.beside({name: block.layout for name, block in blocks.items()})
+    return Block(values, [name for block in blocks.values() for name in block.names], layout)
 
 
 def _stand_in(values: tf.Tensor) -> Block:
     """Before the vocabulary is known: one dimension."""
-    return Block(tf.zeros((tf.shape(values)[0], 1)), ["?"])
+    return Block(tf.zeros((tf.shape(values)[0], 1)), ["?"], Layout.one("number", 1))
 
 
 def _text(word: bytes) -> str:

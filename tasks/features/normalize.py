@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tasks.core.layout import Layout
 from tasks.core.spec import (
     L2,
     Bucketize,
@@ -42,7 +43,7 @@ such a deviation would turn the first new value into millions."""
 TINY = 1e-12
 """The least length that a vector is divided by."""
 
-_NAMES = "names_of_dimensions"
+_DIMENSIONS = "dimensions"
 
 Tensors = Mapping[str, tf.Tensor]
 
@@ -50,7 +51,7 @@ Tensors = Mapping[str, tf.Tensor]
 def normalize(features: Sequence[Feature], names: Mapping[str, Sequence[str]]) -> Callable[[Tensors], Tensors]:
     """The preprocessing function of TensorFlow Transform for the spec's features.
 
-    The names of the output's D dimensions (``group.dimension``) stand in the graph as a constant, see `names_of`.
+    What the output's D dimensions are stands in the graph as a constant, see `dimensions_of`.
 
     Args:
         names: feature group to the names of its raw dimensions.
@@ -61,18 +62,22 @@ def normalize(features: Sequence[Feature], names: Mapping[str, Sequence[str]]) -
 
     def preprocess(inputs: Tensors) -> Tensors:
         blocks = {**_numeric(features, inputs, names), **_encoded(features, inputs, names)}
-        ordered = [(feature.group, blocks[feature.group]) for feature in features]
-        listed = [f"{group}.{name}" for group, block in ordered for name in block.names]
+        ordered = {feature.group: blocks[feature.group] for feature in features}
+        listed = [f"{group}.{name}" for group, block in ordered.items() for name in block.names]
+        layout = Layout.beside({group: block.layout for group, block in ordered.items()})
+        described = json.dumps({"names": listed, "slices": layout.as_json()})
         # What the output does not depend on is not saved.
-        with tf.control_dependencies([tf.constant(json.dumps(listed), name=_NAMES)]):
-            return {OUTPUT: tf.concat([block.values for _, block in ordered], axis=1)}
+        with tf.control_dependencies([tf.constant(described, name=_DIMENSIONS)]):
+            return {OUTPUT: tf.concat([block.values for block in ordered.values()], axis=1)}
 
     return preprocess
 
 
-def names_of(graph: tf.Graph) -> list[str]:
-    """The names of the output's D dimensions, from the graph of a saved transform function."""
-    return json.loads(graph.get_operation_by_name(_NAMES).get_attr("value").string_val[0])
+def dimensions_of(graph: tf.Graph) -> tuple[list[str], Layout]:
+    """The names of the output's D dimensions (``group.dimension``), and their layout, from the graph of a saved
+    transform function."""
+    described = json.loads(graph.get_operation_by_name(_DIMENSIONS).get_attr("value").string_val[0])
+    return described["names"], Layout.of_json(described["slices"])
 
 
 def _encoded(features: Sequence[Feature], inputs: Tensors, names: Mapping[str, Sequence[str]]) -> dict[str, Block]:
@@ -114,18 +119,23 @@ def _scaled(feature: NumericGroup, values: tf.Tensor, moments: tf.Tensor | None,
         known = tf.where(tf.math.is_nan(values), mean, values) if can_miss else values
     match feature.normalize:
         case ZScore():
-            return Block((known - mean) / tf.where(varies, deviation, 1.0), names)
+            return _numbers((known - mean) / tf.where(varies, deviation, 1.0), names)
         case MinMax():
-            return Block((known - low) / tf.where(varies, high - low, 1.0), names)
+            return _numbers((known - low) / tf.where(varies, high - low, 1.0), names)
         case L2():
-            return Block(known / tf.maximum(tf.sqrt(tf.reduce_sum(known * known, axis=1, keepdims=True)), TINY), names)
+            length = tf.sqrt(tf.reduce_sum(known * known, axis=1, keepdims=True))
+            return _numbers(known / tf.maximum(length, TINY), names)
         case Pca(components=count):
             centre, directions = analyze(Components(len(names), count, can_miss), values)
-            return Block(tf.matmul(known - centre, directions), [f"component_{n}" for n in range(count)])
+            return _numbers(tf.matmul(known - centre, directions), [f"component_{n}" for n in range(count)])
         case Bucketize(buckets=count):
             return _buckets(known, analyze(Quantiles(count), values)[0], names)
         case _:
-            return Block(known, names)
+            return _numbers(known, names)
+
+
+def _numbers(values: tf.Tensor, names: Sequence[str]) -> Block:
+    return Block(values, names, Layout.one("number", len(names)))
 
 
 def _buckets(values: tf.Tensor, boundaries: tf.Tensor, names: Sequence[str]) -> Block:
@@ -135,7 +145,8 @@ def _buckets(values: tf.Tensor, boundaries: tf.Tensor, names: Sequence[str]) -> 
     within = tf.logical_and(values[:, :, None] >= least, values[:, :, None] < below)
     count = boundaries.shape[1] + 1
     labels = [f"{name}.bucket_{n}" for name in names for n in range(count)]
-    return Block(tf.reshape(tf.cast(within, tf.float32), (-1, len(labels))), labels)
+    layout = Layout.beside({name: Layout.one("category", count) for name in names})
+    return Block(tf.reshape(tf.cast(within, tf.float32), (-1, len(labels))), labels, layout)
 
 
 def _visual_words(feature: Sift, values: tf.Tensor) -> Block:
@@ -146,4 +157,4 @@ def _visual_words(feature: Sift, values: tf.Tensor) -> Block:
     present = tf.cast(descriptors[:, :, :1] >= 0, tf.float32)
     votes = tf.reduce_sum(present * tf.one_hot(tf.argmin(distance, axis=2), feature.words), axis=1)
     shares = votes / tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
-    return Block(shares, [f"word_{n}" for n in range(feature.words)])
+    return _numbers(shares, [f"word_{n}" for n in range(feature.words)])

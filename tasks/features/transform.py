@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -28,7 +29,7 @@ from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, read_table
 from tasks.core.spec import CnnEmbedding, Feature, Image, NumericGroup, Pca, Sift
 from tasks.core.stages import Context, Outcome
-from tasks.features.normalize import OUTPUT, names_of, normalize
+from tasks.features.normalize import OUTPUT, dimensions_of, normalize
 from tasks.runtime.extractors import names
 from tasks.runtime.table_features import is_text
 
@@ -41,6 +42,15 @@ BATCH_VALUES = 2**24
 Groups = Mapping[str, np.ndarray]
 
 
+class Fitted(NamedTuple):
+    """The fitted graph as a function, feature group to float32 or str (N, F) in, float32 (N, D) out; and what its D
+    dimensions are."""
+
+    run: Callable[[Groups], np.ndarray]
+    names: list[str]
+    layout: Layout
+
+
 def transform(ctx: Context) -> Outcome:
     """Fits the graph on the training split; writes ``transform_fn/``, one ``.npy`` per split and ``transform.json``.
 
@@ -50,7 +60,7 @@ def transform(ctx: Context) -> Outcome:
     features, shards = ctx.spec.features, ctx.store.fetch(ctx.input("dataset").folder)
     raw = raw_names(features, ctx.spec.image, read_table(shards, "train").schema)
     fit(sorted(shards.glob("train-*.arrow")), features, raw, ctx.out / "transform_fn", ctx.work / "beam")
-    run, dimensions = load(ctx.out / "transform_fn")
+    run, dimensions, layout = load(ctx.out / "transform_fn")
     rows = {}
     step = _rows_at_a_time(features, len(dimensions))
     for name in SPLITS:
@@ -59,7 +69,7 @@ def transform(ctx: Context) -> Outcome:
     described = {
         "inputs": {group: len(found) for group, found in raw.items()},
         "names": dimensions,
-        "slices": Layout.plain(len(dimensions)).as_json(),
+        "slices": layout.as_json(),
     }
     (ctx.out / FILE).write_text(json.dumps(described), encoding="utf-8")
     total = sum(rows.values())
@@ -109,14 +119,14 @@ def fit(
         metadata | "WriteRaw" >> tft_beam.WriteMetadata(str(folder / "metadata"), pipeline=pipeline)
 
 
-def load(folder: Path) -> tuple[Callable[[Groups], np.ndarray], list[str]]:
-    """The fitted graph as a function, feature group to float32 or str (N, F) in, float32 (N, D) out; and D names."""
+def load(folder: Path) -> Fitted:
+    """What `fit` wrote."""
     loaded = tf.saved_model.load(str(folder / tft.TFTransformOutput.TRANSFORM_FN_DIR))
 
     def run(groups: Groups) -> np.ndarray:
         return loaded.transform_fn({name: tf.constant(values) for name, values in groups.items()})[OUTPUT].numpy()
 
-    return run, names_of(loaded.transform_fn.graph)
+    return Fitted(run, *dimensions_of(loaded.transform_fn.graph))
 
 
 def _check_components(group: str, components: int, width: int) -> None:

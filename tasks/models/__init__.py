@@ -10,9 +10,34 @@ import keras
 
 from tasks.core.layout import Layout
 from tasks.core.spec import Project
-from tasks.models import convnet, mlp
+from tasks.models import (
+    alexnet,
+    convnet,
+    efficientnet,
+    mlp,
+    mobilenet,
+    recurrent,
+    resnet,
+    transformer,
+    vgg,
+    vit,
+    wide_and_deep,
+)
 
-FAMILIES: Mapping[str, Callable[[Project, Layout], keras.Model]] = {"convnet": convnet.build, "mlp": mlp.build}
+FAMILIES: Mapping[str, Callable[[Project, Layout], keras.Model]] = {
+    "mlp": mlp.build,
+    "wide_and_deep": wide_and_deep.build,
+    "convnet": convnet.build,
+    "alexnet": alexnet.build,
+    "vgg": vgg.build,
+    "resnet": resnet.build,
+    "mobilenet": mobilenet.build,
+    "efficientnet": efficientnet.build,
+    "lstm": recurrent.lstm,
+    "gru": recurrent.gru,
+    "transformer": transformer.build,
+    "vit": vit.build,
+}
 """Named one by one and imported above, so that a family's code is part of the cache keys of what trains it."""
 
 

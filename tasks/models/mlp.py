@@ -5,7 +5,8 @@ from keras import layers
 
 from tasks.core.layout import Layout
 from tasks.core.spec import Project
-from tasks.models.blocks import classifier, inputs
+from tasks.models.blocks import classifier, inputs, joined, pixels
+from tasks.models.tokens import plain
 
 
 def build(spec: Project, layout: Layout) -> keras.Model:
@@ -15,8 +16,7 @@ def build(spec: Project, layout: Layout) -> keras.Model:
         layout: of the transformed feature vector.
     """
     given = inputs(spec, layout)
-    vector = given["features"]
+    vector = plain(spec, layout, given["features"])
     if "image" in given:
-        pixels = layers.Flatten()(layers.Rescaling(1 / 255)(given["image"]))
-        vector = layers.Concatenate()([pixels, vector])
+        vector = joined(layers.Flatten(name="flatten")(pixels(given["image"])), vector)
     return keras.Model(list(given.values()), classifier(spec, vector), name="mlp")

@@ -7,8 +7,24 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 from onnx import numpy_helper
+from tf2onnx import optimizer
+from tf2onnx.graph import Node
+from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
 OPSET = 18
+
+
+class _Transposes(TransposeOptimizer):
+    """tf2onnx's own fails at a scalar added to a convolution, as ``hard_silu`` does, and then leaves every transpose:
+    at 224 pixels MobileNet took 67 ms with them, 41 without."""
+
+    def _add_handler(self, trans: Node, node: Node) -> bool:
+        if node.inputs[1].is_const() and node.inputs[1].get_tensor_value(as_list=False).ndim == 0:
+            return bool(self._handle_node_having_branches(trans, node))
+        return bool(super()._add_handler(trans, node))
+
+
+optimizer._optimizers["optimize_transpose"] = _Transposes
 
 
 def write_onnx(function: Callable, signature: Sequence[tf.TensorSpec], target: Path) -> None:

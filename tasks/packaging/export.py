@@ -1,7 +1,8 @@
-"""Transform graph, model and softmax as one graph, so that the endpoint has no second step.
+"""Transform graph, model and (of classes) softmax as one graph, so that the endpoint has no second step.
 
 The graph takes the raw values of each feature group, float32 or string (N, F), and of images also ``image``, uint8
-(N, H, W, C); it gives probabilities, float32 (N, classes). As ONNX it needs no TensorFlow; strings need TensorFlow.
+(N, H, W, C); it gives probabilities, float32 (N, classes), or of a regression numbers, (N, 1). As ONNX it needs no
+TensorFlow; strings need TensorFlow.
 """
 
 from collections.abc import Mapping
@@ -20,24 +21,27 @@ Specs = Mapping[str, tf.TensorSpec]
 
 
 class Inference(tf.Module):
-    """What is served: a call on raw inputs by name, from the saved transform graph to probabilities.
+    """What is served: a call on raw inputs by name, from the saved transform graph to predictions.
 
     Args:
         transform: the folder that ``tft.TFTransformOutput`` reads.
-        model: takes the transformed ``features`` and, if there is one, ``image``; gives logits.
+        model: takes the transformed ``features`` and, if there is one, ``image``; gives logits, or a regression's
+            numbers.
+        classes: whether they are logits.
     """
 
-    def __init__(self, transform: Path, model: keras.Model) -> None:
+    def __init__(self, transform: Path, model: keras.Model, classes: bool) -> None:
         super().__init__()
         self.transform = tf.saved_model.load(str(transform / "transform_fn"))
-        self.model = model
+        self.model, self.classes = model, classes
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Probabilities, (N, classes)."""
+        """Probabilities, (N, classes), or numbers, (N, 1)."""
         raw = dict(inputs)
         given = {"image": raw.pop("image")} if "image" in raw else {}
         features = self.transform.transform_fn(raw)["features"]
-        return tf.nn.softmax(self.model(given | {"features": features}, training=False))
+        found = self.model(given | {"features": features}, training=False)
+        return tf.nn.softmax(found) if self.classes else found
 
 
 def inputs_of(spec: Project, widths: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
@@ -52,18 +56,19 @@ def inputs_of(spec: Project, widths: Mapping[str, int]) -> dict[str, tf.TensorSp
     return image | groups
 
 
-def export(transform: Path, model: keras.Model, specs: Specs, folder: Path) -> Path:
+def export(transform: Path, model: keras.Model, specs: Specs, folder: Path, *, classes: bool) -> Path:
     """Writes `Inference` into ``folder``, as ``model.onnx`` or, where strings go in, as ``saved_model/``.
 
     Args:
         transform: the folder that ``tft.TFTransformOutput`` reads.
         model: the trained model.
         specs: as `inputs_of` gives them.
+        classes: whether the model gives logits of classes, or numbers.
 
     Returns:
         What was written.
     """
-    inference = Inference(transform, model)
+    inference = Inference(transform, model, classes)
     if any(spec.dtype == tf.string for spec in specs.values()):
         return _save(inference, specs, folder / SAVED_MODEL)
     return _convert(inference, specs, folder / MODEL)
@@ -76,8 +81,10 @@ def _save(inference: Inference, specs: Specs, target: Path) -> Path:
 
 
 def _convert(inference: Inference, specs: Specs, target: Path) -> Path:
-    def probabilities(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": inference(dict(zip(specs, inputs, strict=True)))}
+    name = "probabilities" if inference.classes else "value"
 
-    write_onnx(probabilities, list(specs.values()), target)
+    def predictions(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: inference(dict(zip(specs, inputs, strict=True)))}
+
+    write_onnx(predictions, list(specs.values()), target)
     return target

@@ -27,7 +27,7 @@ PARITY_ROWS = 1000
 """Training rows replayed at most."""
 
 PARITY_TOLERANCE = 1e-4
-"""Largest difference between two probabilities."""
+"""Largest difference between two probabilities, and of numbers between two, in standard deviations of the labels."""
 
 _LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pillow", "tensorflow", "tensorflow-transform", "tf2onnx")
 
@@ -40,13 +40,15 @@ def package(ctx: Context) -> Outcome:
     """
     split = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
     model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
+    classes = not ctx.spec.is_regression
     specs = inputs_of(ctx.spec, {group: values.shape[1] for group, values in split.features.items()})
-    graph = export(ctx.file(ctx.input("transform"), "transform_fn"), model, specs, ctx.out)
+    graph = export(ctx.file(ctx.input("transform"), "transform_fn"), model, specs, ctx.out, classes=classes)
     _describe(ctx, split)
 
     rows = np.unique(np.linspace(0, len(split) - 1, min(PARITY_ROWS, len(split))).astype(int))
-    expected = trained_probabilities(model, _transformed(ctx, split, rows))
-    difference = check_parity(_replay(ctx, split, rows), expected, [split.entities[row] for row in rows])
+    expected = trained_predictions(model, _transformed(ctx, split, rows), classes=classes)
+    tolerance = PARITY_TOLERANCE if classes else number_tolerance(split.labels)
+    difference = check_parity(_replay(ctx, split, rows), expected, [split.entities[row] for row in rows], tolerance)
 
     name = f"{ctx.spec.name}-{ctx.key[:12]}.bento"
     needed = requirements(tables=ctx.spec.image is None, tensorflow=graph.is_dir())
@@ -62,29 +64,42 @@ def package(ctx: Context) -> Outcome:
     return Outcome(metrics=metrics)
 
 
-def trained_probabilities(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """What the model gave in training: float32, (N, classes).
+def trained_predictions(model: keras.Model, inputs: dict[str, np.ndarray], *, classes: bool) -> np.ndarray:
+    """What the model gave in training: probabilities, float32 (N, classes), or numbers, (N, 1).
 
     Args:
         inputs: the model's own: ``features`` transformed, and ``image``, if there is one.
+        classes: whether the model gives logits of classes, or numbers.
     """
-    return np.asarray(keras.ops.softmax(model.predict(inputs, batch_size=256, verbose=0)))
+    found = model.predict(inputs, batch_size=256, verbose=0)
+    return np.asarray(keras.ops.softmax(found) if classes else found)
 
 
-def check_parity(found: np.ndarray, expected: np.ndarray, entities: list[str]) -> float:
-    """The largest difference of a probability between the package and the trained model.
+def number_tolerance(labels: np.ndarray) -> float:
+    """How far two numbers that are predicted for the same row may be apart, in the unit of ``labels``, float32 (N,).
+
+    Numbers far from 0 that hardly differ are told apart no better than single precision can.
+    """
+    return float(PARITY_TOLERANCE * labels.std(dtype=np.float64) + 8 * np.spacing(np.abs(labels).max()))
+
+
+def check_parity(
+    found: np.ndarray, expected: np.ndarray, entities: list[str], tolerance: float = PARITY_TOLERANCE
+) -> float:
+    """The largest difference of a prediction between the package and the trained model.
 
     Args:
-        found: what the package gave, float32 (N, classes).
-        expected: what the model gave in training, float32 (N, classes).
+        found: what the package gave, float32 (N, classes) or (N, 1).
+        expected: what the model gave in training, of the same shape.
         entities: the rows' names.
+        tolerance: the largest difference that passes.
 
     Raises:
-        Refused: it is above `PARITY_TOLERANCE`. (Up to it, only classes as likely as each other can change places.)
+        Refused: it is larger. (Of probabilities, only classes as likely as each other can change places up to it.)
     """
     differences = np.abs(found - expected).max(axis=1)
     # Not a number is no parity either.
-    bad = np.flatnonzero(~(differences <= PARITY_TOLERANCE))
+    bad = np.flatnonzero(~(differences <= tolerance))
     if len(bad):
         named = ", ".join(f"{entities[row]} ({differences[row]:.2g})" for row in bad[:5])
         raise Refused(
@@ -120,11 +135,12 @@ def _describe(ctx: Context, split: Split) -> None:
     signature = Signature(
         project=spec.name,
         build=ctx.key[:12],
+        task="regression" if spec.is_regression else "classification",
         classes=spec.classes,
         image=spec.image,
         columns=_columns(spec),
         features=spec.features,
-        top_k=min(spec.serving.top_k, len(spec.classes)),
+        top_k=min(spec.serving.top_k, spec.outputs),
         max_body_kib=spec.serving.max_body_kib,
         max_pixels=spec.serving.max_pixels,
         libraries={name: version(name) for name in _LIBRARIES},

@@ -5,7 +5,7 @@ from typing import Any
 
 from tasks.core.artifacts import Manifest
 from tasks.core.config import load_project
-from tasks.core.pipeline import FEATURES, TRAIN, Step, run_step, trial_name
+from tasks.core.pipeline import FEATURES, TRAIN, Step, run_step, worker_name
 from tasks.core.spec import Project
 
 Report = Callable[[Manifest], None]
@@ -62,8 +62,8 @@ def run_project(
     for step in TRAIN:
         if step.after_gate and not done["gate"][0].metrics["passed"]:
             break
-        for trial in _trials(step, spec):
-            run(step, trial, {source: done[source] for source in step.inputs})
+        for worker in _workers(step, spec):
+            run(step, worker, {source: done[source] for source in step.inputs})
     return done
 
 
@@ -82,8 +82,9 @@ def _warm_up() -> None:
     warm_up()
 
 
-def _trials(step: Step, spec: Project) -> Iterator[str | None]:
-    if step.per == "trial":
-        yield from map(trial_name, range(spec.tuning.trials))
+def _workers(step: Step, spec: Project) -> Iterator[str | None]:
+    """One after the other, so the first of them runs the whole study."""
+    if step.per == "worker":
+        yield from map(worker_name, range(spec.tuning.workers))
     else:
         yield None

@@ -38,7 +38,7 @@ def up(settings: Settings, progress: Progress = lambda name, what: None, timeout
         prepare_database(settings, progress)
         supervisor.start(missing, settings.home, progress, timeout)
         with Airflow(settings) as airflow:
-            for name, (slots, description) in pools().items():
+            for name, (slots, description) in pools(settings).items():
                 airflow.set_pool(name, slots, description)
     return status(settings)
 
@@ -80,12 +80,16 @@ def platform(settings: Settings) -> list[Service]:
     ]
 
 
-def pools() -> dict[str, tuple[int, str]]:
+def pools(settings: Settings) -> dict[str, tuple[int, str]]:
     """The Airflow pools that the DAGs use, with their slots and what they are for."""
     # At least as many as the largest job has ranks: with fewer it would stay queued for ever.
-    slots = max([os.cpu_count() or 1, *(spec.training.ranks for spec in sound_projects())])
+    here = sum(settings.slots.values()) or os.cpu_count() or 1
+    slots = max([here, *(spec.training.ranks for spec in sound_projects())])
     return {
-        "horovod_slots": (slots, "One slot per core: a trial takes one, a training job one for each rank."),
+        "horovod_slots": (
+            slots,
+            "One per core, or as UPDRAFT_HOSTS says: a trial takes one, a training job one for each rank.",
+        ),
         "feast_writer": (1, "Feast's registry has one writer at a time: a racing write would lose objects silently."),
     }
 

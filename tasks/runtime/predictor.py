@@ -1,15 +1,15 @@
 """The packaged model as everyone runs it: the endpoint, the parity check, and the evaluation of a champion.
 
-A package is a folder with ``signature.json`` and one graph of transform, model and softmax: ``model.onnx``, or
-``saved_model/`` if strings go in. One thread per prediction: more of them were slower on models of this size, and
-requests run side by side anyway.
+A package is a folder with ``signature.json`` and one graph of transform, model and (of classes) softmax:
+``model.onnx``, or ``saved_model/`` if strings go in. One thread per prediction: more of them were slower on models of
+this size, and requests run side by side anyway.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import onnxruntime as ort
@@ -31,7 +31,7 @@ EMBEDDING = "{group}.embedding.onnx"
 _BATCH = 256
 
 Graph = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""Inputs by name, (N, ...) each, to probabilities, float32 (N, classes)."""
+"""Inputs by name, (N, ...) each, to probabilities, float32 (N, classes); of a regression to numbers, (N, 1)."""
 
 
 class Signature(BaseModel):
@@ -42,8 +42,10 @@ class Signature(BaseModel):
     project: str
     build: str
     """The package's own name, for where no registry has numbered it."""
+    task: Literal["classification", "regression"] = "classification"
+    """Whether it answers with the probabilities of classes or with a number."""
     classes: tuple[str, ...]
-    """Labels, in the order of the probabilities."""
+    """Labels, in the order of the probabilities; none of a regression."""
     image: Image | None = None
     """What images become; None: the package takes rows of a table."""
     columns: tuple[Column, ...] = ()
@@ -115,6 +117,11 @@ class Predictor:
         """Labels, in the order of the probabilities."""
         return self.signature.classes
 
+    @property
+    def is_regression(self) -> bool:
+        """Whether it predicts a number, not a class."""
+        return self.signature.task == "regression"
+
     def prepare(self, data: bytes) -> Inputs:
         """Decodes an image and computes its features: one row.
 
@@ -143,12 +150,12 @@ class Predictor:
         return Inputs(None, extract_table(columns, self.signature.features))
 
     def predict(self, inputs: Inputs) -> np.ndarray:
-        """Probabilities of each row's classes: float32, (N, classes)."""
+        """Probabilities of each row's classes, float32 (N, classes); of a regression its numbers, (N, 1)."""
         starts = range(0, len(inputs), _BATCH)
         return np.concatenate([self._graph(inputs.feed(slice(start, start + _BATCH))) for start in starts])
 
     def predict_bytes(self, images: Iterable[bytes]) -> np.ndarray:
-        """Probabilities of images as received: float32, (N, classes).
+        """What `predict` gives, for images as received.
 
         Raises:
             BadImage: one of them is no image that this package takes.
@@ -156,7 +163,7 @@ class Predictor:
         return self._predict_all(Inputs.join([self.prepare(data) for data in part]) for part in _parts(images))
 
     def predict_rows(self, rows: Iterable[Mapping[str, Any]], *, strict: bool = True) -> np.ndarray:
-        """Probabilities of a table's rows: float32, (N, classes). For arguments and errors see `prepare_rows`."""
+        """What `predict` gives, for a table's rows. For arguments and errors see `prepare_rows`."""
         return self._predict_all(self.prepare_rows(part, strict=strict) for part in _parts(rows))
 
     def warm_up(self) -> None:
@@ -170,7 +177,7 @@ class Predictor:
             self.predict(Inputs(np.zeros((1, *image.shape), np.uint8), features))
 
     def _predict_all(self, parts: Iterable[Inputs]) -> np.ndarray:
-        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *map(self.predict, parts)])
+        return np.concatenate([np.empty((0, len(self.classes) or 1), np.float32), *map(self.predict, parts)])
 
 
 def _parts(rows: Iterable[Any]) -> Iterator[list[Any]]:
@@ -185,11 +192,11 @@ def _load_onnx(folder: Path) -> Graph:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession((folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"])
 
-    def probabilities(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         (found,) = session.run(None, dict(inputs))
         return found
 
-    return probabilities
+    return run
 
 
 def _load_tensorflow(folder: Path) -> Graph:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 INFERENCE = "probabilities"
-"""The saved module's function: inputs by name to probabilities."""
+"""The saved module's function: inputs by name to probabilities, or to a regression's numbers."""
 
 
 class SavedModel:
@@ -18,7 +18,7 @@ class SavedModel:
         self._module = tf.saved_model.load(str(folder))
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Inputs by name, (N, ...) each, to probabilities, float32 (N, classes)."""
+        """See `tasks.runtime.predictor.Graph`."""
         given = {name: tf.constant(values) for name, values in inputs.items()}
         found: np.ndarray = getattr(self._module, INFERENCE)(given).numpy()
         return found

@@ -1,9 +1,9 @@
 """Adaptive sampling: rows that are rare or badly predicted are drawn more often.
 
 After each epoch the model is measured on every row of the pool; the next epoch draws from a mixture of equal parts:
-each class the same, and each row in proportion to its loss (after Katharopoulos and Fleuret, "Not all samples are
-created equal", 2018). Losses follow from the weights alone, so a resumed run measures them again from its checkpoint
-instead of keeping them, and ranks that hold the same weights draw the same rows.
+each class the same (of a regression, each row), and each row in proportion to its loss (after Katharopoulos and
+Fleuret, "Not all samples are created equal", 2018). Losses follow from the weights alone, so a resumed run measures
+them again from its checkpoint instead of keeping them, and ranks that hold the same weights draw the same rows.
 """
 
 import threading
@@ -101,7 +101,8 @@ class Adaptive(keras.callbacks.Callback):
 
 def mixture(losses: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Each row's share of the draws, float64 (N,): half by class, half by loss, where one that is no number is 0."""
-    by_class = class_weights(labels).astype(np.float64)
+    numbers = np.issubdtype(labels.dtype, np.floating)
+    by_class = np.ones(len(labels)) if numbers else class_weights(labels).astype(np.float64)
     by_loss = np.nan_to_num(losses.astype(np.float64), nan=0, posinf=0, neginf=0)
     if not by_loss.any():
         by_loss = by_class

@@ -32,7 +32,7 @@ class Source(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """int32, (N,)."""
+        """int32, (N,); of a regression float32."""
         ...
 
     @property
@@ -50,41 +50,61 @@ class Rows:
     """A split on disk, aligned.
 
     Attributes:
-        images: uint8 (n, H, W, C) per shard, N in all; None for a table.
-        features: transformed, float32 (N, D).
-        labels: int32 (N,).
+        images: uint8 (n, H, W, C) per shard; None for a table.
+        features: transformed, float32 (n, D) per file.
+        labels: int32 (N,); of a regression float32.
+        weights: see `Source`.
+        numbers: which rows of the images' parts and the features' parts these are, int64 (N,); None: all of them.
     """
 
     images: Sequence[np.ndarray] | None
-    features: np.ndarray
+    features: Sequence[np.ndarray]
     labels: np.ndarray
     weights: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
-        found = {} if self.images is None else {"image": _take(self.images, numbers)}
-        return found | {"features": self.features[numbers]}
+        images = {} if self.images is None else {"image": _take(self.images, self._stored(numbers))}
+        return images | {"features": self.features_of(numbers)}
+
+    def features_of(self, numbers: np.ndarray) -> np.ndarray:
+        """The features of these rows: int64 of any shape, to which theirs is added."""
+        return _take(self.features, self._stored(numbers))
+
+    def _stored(self, numbers: np.ndarray) -> np.ndarray:
+        return numbers if self.numbers is None else self.numbers[numbers]
 
 
-def read_rows(dataset: Path, transform: Path, split: str) -> Rows:
+def read_rows(dataset: Path, transform: Path, split: str, fold: int | None = None) -> Rows:
     """The split ``train`` or ``validation`` from the artifacts of the dataset and transform stages.
+
+    Args:
+        fold: of a cross-validation. The rows of both splits together are then shared out anew: ``validation`` is those
+            of this fold, ``train`` all others.
 
     Raises:
         BadInput: it is empty.
     """
-    table = read_table(dataset, split)
-    if not table.num_rows:
-        raise BadInput(f"The {split} split has no rows.", f"Bring more data, or give split.{split} a larger share.")
+    splits = (split,) if fold is None else ("train", "validation")
+    table = pa.concat_tables(read_table(dataset, name) for name in splits)
+    # As plain arrays over the mapped files: NumPy's own class for those is slow to index.
+    features = [np.asarray(np.load(transform / f"{name}.npy", mmap_mode="r")) for name in splits]
+    labels, numbers = table["label"].to_numpy(), None
+    if fold is not None:
+        numbers = np.flatnonzero((table["fold"].to_numpy() == fold) == (split == "validation"))
+        labels = labels[numbers]
+    if not len(labels):
+        where = f"The {split} split" if fold is None else f"The {split} part of fold {fold}"
+        raise BadInput(f"{where} has no rows.", f"Bring more data, or give split.{split} a larger share.")
     images = None
     if "image" in table.column_names:
         shape = json.loads(table.schema.metadata[b"image_shape"])
         images = [_mapped(chunk).reshape(-1, *shape) for chunk in table["image"].chunks]
-    # As a plain array over the mapped file: NumPy's own class for those is slow to index.
-    features = np.asarray(np.load(transform / f"{split}.npy", mmap_mode="r"))
-    return Rows(images, features, table["label"].to_numpy())
+    return Rows(images, features, labels, numbers=numbers)
 
 
 def in_order(source: Source, order: Callable[[int], np.ndarray], epochs: range, batch: int) -> tf.data.Dataset:

@@ -7,9 +7,8 @@ function of (seed, epoch), deterministic kernels on one thread, and exact resump
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,21 @@ import tensorflow as tf
 
 from tasks.core.errors import UpdraftError
 from tasks.core.layout import Layout
-from tasks.core.spec import Project
+from tasks.core.spec import Project, Training
 from tasks.models import build_model
-from tasks.training import checkpoint, distributed, sampling
+from tasks.training import callbacks, distributed, local_sgd, sampling, start, stopping, targets, xla
 from tasks.training.adaptive import Adaptive, Order
-from tasks.training.batches import as_stored, in_order, read_rows
-from tasks.training.checkpoint import History
+from tasks.training.augmentation import augment
+from tasks.training.batches import Rows, as_stored, in_order, read_rows
+from tasks.training.checkpoint import Checkpoints, History
+from tasks.training.distributed import Place
+from tasks.training.losses import make_loss, make_metric
+from tasks.training.optimizers import accumulate, intercept, make_optimizer
+from tasks.training.precision import computing_in
 from tasks.training.progress import Progress
+from tasks.training.resume import resume
 
 Log = Callable[[str], None]
-
-LOSSES: Mapping[str, Callable[..., keras.losses.Loss]] = {
-    "cross_entropy": partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True),
-}
-"""``spec.loss`` to the loss over logits."""
 
 
 @dataclass(frozen=True)
@@ -45,85 +45,160 @@ class Job:
         dataset: folder of the dataset's shards.
         transform: folder of the transformed features, ``<split>.npy``.
         epochs: passes over the training split.
-        checkpoints: folder to resume from and to save each epoch in; None: neither.
+        checkpoints: to resume from and to save in; None: neither.
+        fold: of a cross-validation, that validates; None: the validation split does.
+        start: weights file that layers begin from, see `tasks.training.start`; None: all begin at random.
     """
 
     spec: Project
     dataset: Path
     transform: Path
     epochs: int
-    checkpoints: Path | None = None
+    checkpoints: Checkpoints | None = None
+    fold: int | None = None
+    start: Path | None = None
 
 
-def train_rank(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """One rank of a Horovod job: the launcher's target.
-
-    Args:
-        payload: ``spec`` as JSON types, the paths ``dataset``, ``transform`` and ``checkpoints``, and ``model``, where
-            rank 0 writes the trained model.
-
-    Returns:
-        ``digest`` of this rank's weights, and ``history``.
-    """
-    hvd.init()
-    spec = Project.model_validate(payload["spec"])
-    folders = {name: Path(payload[name]) for name in ("dataset", "transform", "checkpoints")}
-    log: Log = (lambda line: print(line, flush=True)) if hvd.rank() == 0 else (lambda line: None)
-    model, history = fit(Job(spec, **folders, epochs=spec.training.epochs), log, horovod=True)
-    if hvd.rank() == 0:
-        model.save(payload["model"])
-    return {"digest": weights_digest(model), "history": history}
+def never(epochs: int, entry: Mapping[str, float]) -> bool:
+    """No epoch is a reason to stop."""
+    return False
 
 
-def fit(job: Job, log: Log, *, horovod: bool = False) -> tuple[keras.Model, History]:
+def fit(job: Job, log: Log, *, horovod: bool = False, judged: callbacks.Judged = never) -> tuple[keras.Model, History]:
     """Trains the job's model: alone in this process, or as this rank of the Horovod job it is in.
 
+    Args:
+        judged: asked after each epoch, with their number so far and the last one's entry in the history; True ends
+            the training. Rank 0's answer counts.
+
+    Returns:
+        The model as its family builds it, in float32, not compiled; of a regression in the label's unit. Its weights
+        are the last epoch's, averaged ones if the spec says so, or the best epoch's (`stopping.kept_entry`).
+
     Raises:
-        BadInput: fewer training rows than a batch.
+        BadInput: fewer training rows than an update takes, options that exclude each other, or XLA cannot compile the
+            model.
         UpdraftError: TensorFlow already runs with several threads per operation here.
     """
-    rank, size = (hvd.rank(), hvd.size()) if horovod else (0, 1)
+    place = Place(hvd.rank(), hvd.size(), horovod=True) if horovod else Place()
     training = job.spec.training
     configure(training.seed)
-    train, validation = (read_rows(job.dataset, job.transform, split) for split in ("train", "validation"))
+    train, validation = (read_rows(job.dataset, job.transform, split, job.fold) for split in ("train", "validation"))
+    unit = targets.measure(train.labels) if job.spec.is_regression else None
+    if unit:
+        train, validation = unit.scaled(train), unit.scaled(validation)
     pool = sampling.draw(train, job.spec)
+    explained = xla.explained(job.spec.model.family) if training.xla else nullcontext()
+    with computing_in(training.precision), explained:
+        model, history = _train(job, pool, validation, place, log, judged)
+    return _finished(job, model, unit), history
 
-    batch = training.batch_size // size
+
+def _train(
+    job: Job, pool: sampling.Pool, validation: Rows, place: Place, log: Log, judged: callbacks.Judged
+) -> tuple[keras.Model, History]:
+    """``fit``'s middle part: rows in, and out the model that Keras has trained."""
+    training = job.spec.training
+    batch = training.batch_size // place.size
 
     def order(epoch: int) -> np.ndarray:
-        return distributed.shard(len(pool), batch, rank=rank, size=size, seed=training.seed, epoch=epoch)
+        drawn = {"seed": training.seed, "epoch": epoch, "accumulate": training.accumulate}
+        return distributed.shard(len(pool), batch, rank=place.rank, size=place.size, **drawn)
 
     steps = len(order(0))
-    model = compiled(job, steps, distributed.wrap_optimizer if horovod else None)
-    history = _resume(job, model, horovod)
-    _spread_seeds(model, rank)
-    callbacks: list[keras.callbacks.Callback] = [Progress(job.epochs, steps * training.batch_size, history, log)]
-    if job.checkpoints and rank == 0:
-        callbacks.append(_SaveEachEpoch(job.checkpoints, history))
-    with _sampled(job.spec, pool, order, horovod) as (next_order, more):
+    model = compiled(job, steps, horovod=place.horovod)
+    begun = start.apply(model, job.start, log) if job.start else []
+    history, kept = resume(job.checkpoints, model, place)
+    progress = Progress(job.epochs, steps * training.batch_size, history, log)
+    saved = job.checkpoints if place.rank == 0 else None
+    every = [
+        *_frozen(job, begun),
+        progress,
+        *callbacks.following(training, history, kept, model.trainable_variables, saved),
+        callbacks.Judge(training, history, judged, place),
+    ]
+    done, epochs = len(history), job.epochs
+    if stopping.is_over(history, training.early_stopping):
+        epochs = done
+    measured = distributed.share(len(validation), place)
+    with _sampled(job.spec, pool, order, place) as (next_order, more):
         model.fit(
-            in_order(pool, next_order, range(len(history), job.epochs), batch),
-            initial_epoch=len(history),
-            epochs=job.epochs,
+            augment(in_order(pool, next_order, range(done, epochs), batch), job.spec, steps, done, place.rank),
+            initial_epoch=done,
+            epochs=epochs,
             steps_per_epoch=steps,
-            validation_data=as_stored(validation, range(len(validation))),
-            callbacks=distributed.callbacks([*callbacks, *more]) if horovod else [*callbacks, *more],
+            validation_data=as_stored(validation, measured),
+            callbacks=callbacks.among_ranks([*every, *more], training) if place.horovod else [*every, *more],
             shuffle=False,
             verbose=0,
         )
     return model, history
 
 
+def compiled(job: Job, steps: int, *, horovod: bool = False) -> keras.Model:
+    """The model of the spec, as it is trained.
+
+    Args:
+        steps: batches per epoch.
+        horovod: whether this process is a rank.
+
+    Raises:
+        BadInput: see `fit`.
+    """
+    training = job.spec.training
+    model = build_model(job.spec, Layout.read(job.transform))
+    optimizer = make_optimizer(job.spec, steps, job.epochs)
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer=_prepared(optimizer, model, training, horovod),
+        loss=make_loss(job.spec),
+        # An instance: from a name, Keras makes the metric's variables as it traces the step, and has to trace it again.
+        metrics=[make_metric(job.spec)],
+        jit_compile=False,  # see `xla`
+    )
+    if training.xla:
+        xla.compile_step(model)
+    return model
+
+
+def _prepared(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model, training: Training, horovod: bool
+) -> keras.optimizers.Optimizer:
+    """What happens between gradients and update: what is put in last comes first."""
+    optimizer = intercept(optimizer, lambda apply, grads, variables: apply(grads, variables))
+    if horovod and training.sync_every > 1:
+        local_sgd.average_every(optimizer, model, training.sync_every)
+    elif horovod:
+        distributed.wrap_optimizer(optimizer, compress=training.compress)
+    if training.accumulate > 1:
+        accumulate(optimizer, model.trainable_variables, training.accumulate)
+    return optimizer
+
+
+def _frozen(job: Job, begun: list[keras.layers.Layer]) -> callbacks.Callbacks:
+    epochs = job.spec.model.start.frozen_epochs if job.spec.model.start else 0
+    return [start.Frozen(begun, epochs)] if begun and epochs else []
+
+
+def _finished(job: Job, trained: keras.Model, unit: targets.Unit | None) -> keras.Model:
+    """The trained weights in a model that computes in float32 and brings along nothing of the training."""
+    weights = trained.get_weights()
+    keras.backend.clear_session()  # layers have the same names again
+    model = build_model(job.spec, Layout.read(job.transform))
+    model.set_weights(weights)
+    return targets.in_unit(model, unit) if unit else model
+
+
 @contextmanager
 def _sampled(
-    spec: Project, pool: sampling.Pool, order: Order, horovod: bool
-) -> Iterator[tuple[Order, list[keras.callbacks.Callback]]]:
+    spec: Project, pool: sampling.Pool, order: Order, place: Place
+) -> Iterator[tuple[Order, callbacks.Callbacks]]:
     """The order of rows, adapted to the model if the spec says so, and the callbacks that this takes."""
     if not spec.sampling.adaptive:
         yield order, []
         return
-    loss = LOSSES[spec.loss](reduction=None)
-    ranks = {"rank": hvd.rank(), "size": hvd.size(), "gather": _gather} if horovod else {}
+    loss = make_loss(spec, reduction=None)
+    ranks: dict[str, Any] = {"rank": place.rank, "size": place.size, "gather": _gather} if place.horovod else {}
     adaptive = Adaptive(pool, order, loss, spec.training.seed, **ranks)
     try:
         yield adaptive.order, [adaptive]
@@ -161,60 +236,3 @@ def weights_digest(model: keras.Model) -> str:
     for weight in model.get_weights():
         digest.update(f"{weight.dtype} {weight.shape};".encode() + weight.tobytes())
     return digest.hexdigest()
-
-
-class _SaveEachEpoch(keras.callbacks.Callback):
-    """Stands after `Progress`, which appends the epoch to the history that is saved."""
-
-    def __init__(self, folder: Path, history: History) -> None:
-        super().__init__()
-        self._folder, self._history = folder, history
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        checkpoint.save(self._folder, self.model, self._history)
-
-
-def compiled(
-    job: Job,
-    steps: int,
-    wrap: Callable[[keras.optimizers.Optimizer], keras.optimizers.Optimizer] | None = None,
-) -> keras.Model:
-    """The model of the spec, its learning rate falling to zero along a cosine (Loshchilov and Hutter, SGDR, 2017).
-
-    Args:
-        steps: per epoch.
-        wrap: what the optimizer is passed through.
-    """
-    training = job.spec.training
-    model = build_model(job.spec, Layout.read(job.transform))
-    rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, job.epochs * steps)
-    optimizer = keras.optimizers.get({"class_name": training.optimizer, "config": {"learning_rate": rate}})
-    optimizer.build(model.trainable_variables)
-    model.compile(
-        optimizer=wrap(optimizer) if wrap else optimizer,
-        loss=LOSSES[job.spec.loss](),
-        # An instance: from a name, Keras makes the metric's variables as it traces the step, and has to trace it again.
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        jit_compile=False,  # XLA cannot compile Horovod's operations, and a trial must compute what a rank computes
-    )
-    return model
-
-
-def _resume(job: Job, model: keras.Model, horovod: bool) -> History:
-    """The history so far. Rank 0 reads the checkpoint: the others may have no such folder."""
-    if not job.checkpoints:
-        return []
-    if not horovod:
-        return checkpoint.restore(job.checkpoints, model)
-    history: History = hvd.broadcast_object(
-        checkpoint.restore(job.checkpoints, model) if hvd.rank() == 0 else None, root_rank=0
-    )
-    state = [*model.weights, *model.optimizer.variables, *checkpoint.seed_states(model)]
-    hvd.broadcast_variables([variable.value for variable in state], root_rank=0)
-    return history
-
-
-def _spread_seeds(model: keras.Model, rank: int) -> None:
-    """Gives each rank dropout masks of its own; the checkpoint holds rank 0's, from which the others follow."""
-    for state in checkpoint.seed_states(model):
-        state.assign(state + np.array([rank, 0], np.uint32))

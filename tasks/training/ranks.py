@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import logging
 import math
 import os
 import pickle
@@ -12,21 +9,22 @@ import selectors
 import signal
 import sys
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from tasks.core.errors import RankFailed
+from tasks.core.errors import RankFailed, UpdraftError
+from tasks.training import memory, pulse
+from tasks.training.child import STACKS, become_rank
+from tasks.training.failures import AGAIN, End
+from tasks.training.pulse import Beat, Pulse
 
 TICK = 0.05  # seconds between looks at the clock, at ``stopped`` and at processes that wrote nothing
+BEAT = 0.5  # seconds between reports of how far the ranks are
+STACKS_AT = 0.8  # share of the time for a step after which it is worth knowing where a rank stands
+SETTLE = 2.0  # seconds in which a cause may still be seen after its consequence: a rank that lost another one
 LAST_LINES = 12
-PR_SET_PDEATHSIG = 1
-
-_inherited: list[Any] = []
-"""The parent's stream objects, kept in a rank: collecting one that owns its descriptor (an Airflow task's does) would
-close the rank's own stdout."""
 
 
 @dataclass
@@ -37,6 +35,7 @@ class Rank:
     pid: int
     output: int
     report: int
+    pulse: Pulse
     reported: bytearray = field(default_factory=bytearray)
     partial: bytes = b""
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
@@ -48,53 +47,83 @@ class Rank:
             return None
         return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
 
-    def failed_at(self) -> float:
-        """When its function raised; at once for other ends, last for an abort: gloo aborts when it loses a peer."""
-        code = self.ended()
-        if code == 1 and self.reported:
-            return pickle.loads(self.reported)
-        return math.inf if code == -signal.SIGABRT else 0.0
+    def end(self) -> End:
+        """Why it ended, as far as is known; for one that has ended badly."""
+        code = self.ended() or 0
+        return End(code, pickle.loads(self.reported) if code == 1 and self.reported else None)
 
 
 class Ranks:
     """A group of forked ranks; ``end`` must follow, whatever happened."""
 
-    def __init__(self, log: Callable[[str], None]) -> None:
-        """Every line that a rank writes goes to ``log``, with the rank's number before it."""
-        self._log = log
+    def __init__(self, log: Callable[[str], None], names: Sequence[str], first: int = 0) -> None:
+        """Every line that a rank writes goes to ``log``, with the rank's number before it.
+
+        Args:
+            log: receives the lines.
+            names: what to call each of them in a message.
+            first: number of the first of them; those before it are other hosts'.
+        """
+        self._log, self._names, self._first = log, names, first
+        self._memory_kills = memory.kills()
+        self._failed_since = math.inf
+        self._shown = False
         self._ranks: list[Rank] = []
         self._selector = selectors.DefaultSelector()
 
     def start(self, body: Callable[[], Any]) -> None:
         """Fork the next rank; it calls ``body``, whose picklable result is its result, and ends."""
-        output, report = os.pipe(), os.pipe()
+        output, report, beats = os.pipe(), os.pipe(), Pulse()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # what is buffered would be written twice
         parent, leader = os.getpid(), self._ranks[0].pid if self._ranks else 0
         pid = os.fork()
         if pid == 0:
-            _become_rank(body, parent, leader, output[1], report[1])
+            pulse.adopt(beats)
+            become_rank(body, parent, leader, output[1], report[1])
         os.close(output[1])
         os.close(report[1])
-        rank = Rank(len(self._ranks), pid, output[0], report[0])
+        rank = Rank(self._first + len(self._ranks), pid, output[0], report[0], beats)
         self._ranks.append(rank)
         os.setpgid(pid, leader)  # the rank does so too: whoever is first, it is done before anyone needs it
         for descriptor in (rank.output, rank.report):
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ, rank)
 
-    def wait(self, timeout: float | None, stopped: Callable[[], bool]) -> None:
-        """Return when every rank has ended well; raise ``RankFailed`` if one has not, out of time, or when stopped."""
+    def wait(
+        self,
+        timeout: float | None,
+        stopped: Callable[[], bool],
+        beats: Callable[[Mapping[int, Beat | None]], None] = lambda beats: None,
+        stall: float | None = None,
+    ) -> None:
+        """Return when every rank has ended well.
+
+        Args:
+            timeout: seconds that they have; None for no limit.
+            stopped: asked at each tick.
+            beats: told twice a second how far each rank is, None for one that has ended; may raise.
+            stall: seconds after which ``beats`` will; shortly before, the ranks write where they are.
+
+        Raises:
+            RankFailed: one has ended badly, is out of time, or was stopped.
+            UpdraftError: the one that a rank has raised.
+        """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
+        next_beats = 0.0
         while running := self._running():
             self._hear(TICK)
             self._raise_first_failure()
             names = ", ".join(str(rank.index) for rank in running)
             if stopped():
-                raise RankFailed(f"the job was stopped while rank(s) {names} ran", "start it again to go on")
+                raise RankFailed(f"the job was stopped while rank(s) {names} ran", AGAIN)
             if time.monotonic() > deadline:
                 message = f"the job ran out of its {timeout:g} seconds while rank(s) {names} ran"
                 raise RankFailed(message + self._quoted(running[0]), "allow it more time, or give it less work")
+            if time.monotonic() >= next_beats:
+                next_beats = time.monotonic() + BEAT
+                self._show_stacks(running, stall)
+                beats({rank.index: None if rank.ended() is not None else rank.pulse.read() for rank in self._ranks})
         self._raise_first_failure()
 
     def end(self, grace: float) -> None:
@@ -119,19 +148,28 @@ class Ranks:
         return [rank for rank in self._ranks if rank.ended() is None]
 
     def _raise_first_failure(self) -> None:
+        """Raise what explains the end of the job, once it is known or nothing more is to be expected."""
         failed = [rank for rank in self._ranks if rank.ended()]
         if not failed:
             return
+        self._failed_since = min(self._failed_since, time.monotonic())
         for rank in failed:
             self._read(rank, rank.report)
             self._read(rank, rank.output)
-        rank = min(failed, key=Rank.failed_at)
-        code = rank.ended() or 0
-        how = f"ended with exit code {code}" if code > 0 else f"was killed by {signal.Signals(-code).name}"
-        fix = "mend what the rank's last lines name, then start the job again"
-        if code == -signal.SIGKILL:
-            fix = "if the host ran out of memory, ask for a smaller batch or fewer ranks; then start the job again"
-        raise RankFailed(f"rank {rank.index} of {len(self._ranks)} {how}{self._quoted(rank)}", fix)
+        rank = min(failed, key=lambda each: each.end().order())
+        if math.isinf(rank.end().order()) and self._running() and time.monotonic() < self._failed_since + SETTLE:
+            return
+        raise self._error(rank)
+
+    def _show_stacks(self, running: list[Rank], stall: float | None) -> None:
+        if self._shown or stall is None or max(rank.pulse.read().age for rank in running) < STACKS_AT * stall:
+            return
+        self._shown = True
+        for rank in running:
+            os.kill(rank.pid, STACKS)
+
+    def _error(self, rank: Rank) -> UpdraftError:
+        return rank.end().error(self._names[rank.index - self._first], self._quoted(rank), self._memory_kills)
 
     def _quoted(self, rank: Rank) -> str:
         return "".join(f"\n  [rank {rank.index}] {line}" for line in rank.last_lines)
@@ -177,41 +215,3 @@ class Ranks:
             for rank in self._ranks:
                 os.close(rank.output)
                 os.close(rank.report)
-
-
-def _become_rank(body: Callable[[], Any], parent: int, leader: int, output: int, report: int) -> NoReturn:
-    """The rank's whole life: leave the parent's streams and handlers, call ``body``, report, end without ``atexit``."""
-    code = 1
-    try:
-        os.setpgid(0, leader)
-        _leave_parent(parent, output)
-        try:
-            message = pickle.dumps(body())
-            code = 0
-        except BaseException:
-            message = pickle.dumps(time.monotonic())
-            traceback.print_exc()
-        with os.fdopen(report, "wb") as pipe:
-            pipe.write(message)
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _leave_parent(parent: int, output: int) -> None:
-    """Die with the parent, and share none of its streams, log handlers and signal handlers."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before the line above
-    for caught in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(caught, signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _inherited.extend((sys.stdout, sys.stderr))
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(output, number)
-        stream = os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        setattr(sys, name, stream)
-    os.close(output)
-    logging.root.handlers[:] = [logging.StreamHandler(sys.stderr)]

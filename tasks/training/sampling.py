@@ -23,7 +23,7 @@ class Pool:
         left: number of the stored row that each starts from, int64 (N,).
         right: number of the one it goes towards, int64 (N,).
         step: how far, 0 to 1, float32 (N,); 0: a stored row as it is.
-        labels: int32 (N,).
+        labels: int32 (N,); of a regression float32.
         weights: in the loss, float32 (N,); None: all the same.
     """
 
@@ -104,7 +104,7 @@ def _smote(stored: Rows, spec: Project) -> Pool:
     from threadpoolctl import threadpool_limits
 
     _refuse_lonely(stored.labels, spec)
-    neighbours = _neighbours(stored.features, spec.sampling.neighbours)
+    neighbours = _neighbours(stored, spec.sampling.neighbours)
     sampler = SMOTE(random_state=spec.training.seed, k_neighbors=neighbours)
     with threadpool_limits(1):  # distances, and so the nearest, depend on the number of threads
         shares, labels = sampler.fit_resample(identity(len(stored), format="csr"), stored.labels)
@@ -115,8 +115,8 @@ def _smote(stored: Rows, spec: Project) -> Pool:
     return Pool(stored, shares.indices[first], shares.indices[last], step, labels)
 
 
-def _neighbours(features: np.ndarray, count: int) -> Any:
-    """What imbalanced-learn asks for neighbours: rows of the identity stand for those of ``features``.
+def _neighbours(stored: Rows, count: int) -> Any:
+    """What imbalanced-learn asks for neighbours: rows of the identity stand for those of ``stored``.
 
     A class with fewer other rows than ``count`` has them all as neighbours.
     """
@@ -125,10 +125,10 @@ def _neighbours(features: np.ndarray, count: int) -> Any:
     class Neighbours(NearestNeighbors):
         def fit(self, chosen: Any, y: None = None) -> "Neighbours":
             self.n_neighbors = min(count + 1, chosen.shape[0])
-            return super().fit(features[chosen.indices])
+            return super().fit(stored.features_of(chosen.indices))
 
         def kneighbors(self, chosen: Any, **options: Any) -> Any:
-            return super().kneighbors(features[chosen.indices], **options)
+            return super().kneighbors(stored.features_of(chosen.indices), **options)
 
     return Neighbours()
 

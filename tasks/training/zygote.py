@@ -1,8 +1,8 @@
 """A child process that has imported TensorFlow and never runs it, to fork ranks where the caller itself no longer can.
 
 The two talk through one connection. The caller sends its import path and a job; the zygote sends ``(kind, value)``: the
-ranks' lines while the job runs, then its results or its error. The caller closing its end, or dying, ends the job and
-the zygote.
+ranks' lines while the job runs (and their beats, if it is one host's part of a job), then its results or its error. The
+caller closing its end, or dying, ends the job and the zygote.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from tasks.core.errors import RankFailed
 from tasks.training import forked
+from tasks.training.failures import AGAIN
+from tasks.training.wire import ready
+
+Message = tuple[str, Any]
+"""``("line", text)``, ``("beats", {rank: Beat | None})``, then ``("results", list)`` or ``("error", exception)``."""
 
 TICK = 0.05  # seconds between two questions whether the job is to be stopped
 
@@ -40,20 +46,32 @@ class Zygote:
                 [sys.executable, "-c", serve], pass_fds=[number], stdin=subprocess.DEVNULL, process_group=0
             )
 
-    def run(self, job: forked.Job, log: Callable[[str], None], stopped: Callable[[], bool]) -> list[Any]:
-        """``forked.run`` in the zygote, with the caller's environment and import path."""
+    def start(self, job: forked.Job, place: forked.Place | None = None) -> None:
+        """Begin ``forked.run``, or ``run_part``, in the zygote, with the caller's environment and import path."""
         try:
-            self._send((sys.path, dataclasses.replace(job, env={**os.environ, **job.env})))
-            while (answer := self._receive(stopped))[0] == "line":
-                log(answer[1])
-        except BaseException:
-            self.close(job.grace)
-            raise
+            self._connection.send((sys.path, dataclasses.replace(job, env={**os.environ, **job.env}), place))
+        except BrokenPipeError:
+            raise self._lost() from None
+
+    def receive(self) -> Message:
+        """What it says next; waits for it."""
+        try:
+            message: Message = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._lost() from None
+        return message
+
+    def fileno(self) -> int:
+        """To wait on."""
+        return self._connection.fileno()
+
+    def release(self) -> None:
+        """Let it wait for the next job; it has ended this one."""
         _idle.append(self)
-        kind, value = answer
-        if kind == "error":
-            raise value
-        return value
+
+    def stop(self) -> None:
+        """Let it end its ranks and itself; ``close`` waits for that."""
+        self._connection.close()
 
     def close(self, grace: float = 0.0) -> None:
         """Let it end its ranks and itself, within the grace that its ranks get and two seconds more."""
@@ -63,21 +81,6 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def _send(self, request: tuple[list[str], forked.Job]) -> None:
-        try:
-            self._connection.send(request)
-        except BrokenPipeError:
-            raise self._lost() from None
-
-    def _receive(self, stopped: Callable[[], bool]) -> tuple[str, Any]:
-        try:
-            while not self._connection.poll(TICK):
-                if stopped():
-                    raise RankFailed("the job was stopped", "start it again to go on")
-            return self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise self._lost() from None
 
     def _lost(self) -> RankFailed:
         return RankFailed(
@@ -97,10 +100,41 @@ def warm_up() -> None:
         _idle.append(Zygote())
 
 
-def run(job: forked.Job, log: Callable[[str], None], stopped: Callable[[], bool]) -> list[Any]:
-    """``forked.run`` in a waiting zygote, or in a new one, which then waits for the next job."""
-    zygote = _idle.pop() if _idle else Zygote()
-    return zygote.run(job, log, stopped)
+def take() -> Zygote:
+    """A waiting zygote, or a new one."""
+    return _idle.pop() if _idle else Zygote()
+
+
+def run(
+    job: forked.Job,
+    log: Callable[[str], None],
+    stopped: Callable[[], bool],
+    place: forked.Place | None = None,
+    beats: Callable[[Any], None] = lambda beats: None,
+) -> list[Any]:
+    """``forked.run``, or ``run_part`` of a ``place``, in a zygote, which then waits for the next job."""
+    zygote = take()
+    try:
+        zygote.start(job, place)
+        while True:
+            while not ready([zygote], TICK):
+                if stopped():
+                    raise RankFailed("the job was stopped", AGAIN)
+            kind, value = zygote.receive()
+            if kind == "line":
+                log(value)
+            elif kind == "beats":
+                beats(value)
+            else:
+                break
+    except BaseException:
+        zygote.close(job.grace)
+        raise
+    zygote.release()
+    if kind == "error":
+        raise value
+    results: list[Any] = value
+    return results
 
 
 @atexit.register
@@ -116,11 +150,19 @@ def serve(descriptor: int) -> None:
     connection = Connection(descriptor)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            sys.path[:], job = connection.recv()
+            sys.path[:], job, place = connection.recv()
             try:
                 # The caller says nothing while a job runs, so anything to be read is its end closing.
-                results = forked.run(job, lambda line: connection.send(("line", line)), lambda: connection.poll(0))
-                answer: tuple[str, Any] = ("results", results)
+                line, beats = (partial(_say, connection, kind) for kind in ("line", "beats"))
+                closed = partial(connection.poll, 0)
+                answer: Message = (
+                    "results",
+                    forked.run_part(job, place, line, closed, beats) if place else forked.run(job, line, closed),
+                )
             except Exception as error:
                 answer = ("error", error)
             connection.send(answer)
+
+
+def _say(connection: Connection, kind: str, value: Any) -> None:
+    connection.send((kind, value))

@@ -48,6 +48,13 @@ def test_rows_come_back_in_order_whatever_the_shard_size(
     assert read_table(folder, "train")["event_time"].to_pylist() == parts["event_times"]
 
 
+def test_labels_that_are_numbers_come_back_in_single_precision(tmp_path: Path) -> None:
+    _, parts = _table(4)
+    write_split(tmp_path, "train", pack(**{**parts, "labels": np.array([0.1, -2, 1e30, 3])}))
+    labels = read_split(tmp_path, "train").labels
+    assert labels.dtype == np.float32 and labels.tolist() == np.array([0.1, -2, 1e30, 3], np.float32).tolist()
+
+
 def test_one_shard_is_read_without_a_copy(tmp_path: Path) -> None:
     table, _ = _table(3000, (32, 32, 3))
     write_split(tmp_path, "train", table)

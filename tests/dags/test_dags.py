@@ -57,10 +57,10 @@ def test_policies(dags: DagBag) -> None:
 @pytest.mark.parametrize(("pipeline", "steps"), [("features", FEATURES), ("train", TRAIN), ("monitor", MONITOR)])
 def test_tasks_are_the_pipelines_steps_wired_alike(dags: DagBag, pipeline: str, steps: tuple) -> None:  # type: ignore[type-arg]
     dag = dags.dags[f"digits_{pipeline}"]
-    assert {step.name for step in steps} == set(dag.task_ids) - {"plan_trials"}
+    assert {step.name for step in steps} == set(dag.task_ids) - {"plan_workers"}
     for step in steps:
         task = dag.get_task(step.name)
-        assert task.upstream_task_ids - {"plan_trials"} == set(step.inputs)
+        assert task.upstream_task_ids - {"plan_workers"} == set(step.inputs)
         assert task.pool == step.pool
 
 
@@ -71,10 +71,22 @@ def test_training_takes_a_slot_per_rank(dags: DagBag) -> None:
 
 def test_the_train_dag_has_typed_params(dags: DagBag) -> None:
     params = dags.dags["digits_train"].params
-    assert params.dump() == {"trials": 6, "ranks": 2, "force": False, "set": {}}
-    for name, wrong in (("trials", "many"), ("ranks", 99), ("force", "perhaps")):
+    assert params.dump() == {
+        "trials": 6,
+        "minutes": None,
+        "workers": 1,
+        "ranks": 2,
+        "force": False,
+        "set": {},
+    }
+    for name, wrong in (("trials", "many"), ("minutes", 0), ("workers", 0), ("ranks", 99), ("force", "perhaps")):
         with pytest.raises(Exception, match=name):
             params[name] = wrong
+
+
+def test_a_study_has_as_many_workers_as_it_is_given(dags: DagBag) -> None:
+    plan = dags.dags["digits_train"].get_task("plan_workers")
+    assert plan.python_callable(params={"workers": 3}) == ["worker-00", "worker-01", "worker-02"]
 
 
 def test_parsing_imports_no_ml_library() -> None:

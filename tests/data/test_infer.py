@@ -309,6 +309,27 @@ def test_numeric_classes_are_in_order(home: Path, tmp_path: Path) -> None:
     assert drafted(tmp_path).values["classes"] == ["2", "9", "10"]
 
 
+def test_a_label_of_many_numbers_is_a_quantity(home: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", flowers(200, label=lambda row: "unknown" if row == 7 else 10 + row * 0.37))
+    draft = drafted(tmp_path)
+    assert draft.values["task"] == "tabular_regression" and "classes" not in draft.values
+    assert [gate["metric"] for gate in draft.values["gates"]] == ["r2", "r2"]
+    assert draft.comments["task"] == "200 rows: 10 to 83.63, 46.987 on average."
+    (rule,) = [rule for rule in draft.expectations if rule["kwargs"]["column"] == "label"]
+    assert rule["kwargs"]["min_value"] < 10 and 84 < rule["kwargs"]["max_value"] < 200
+    assert draft.notes == ["0.5% of the rows looked at would be quarantined"]
+
+
+def test_images_may_have_a_quantity_for_a_label(home: Path, tmp_path: Path) -> None:
+    rows = [{"file": f"{row}.png", "label": row / 8} for row in range(40)]
+    write_csv(tmp_path / "labels.csv", rows)
+    for row in range(40):
+        (tmp_path / f"{row}.png").write_bytes(picture(row))
+    draft = drafted(tmp_path)
+    assert draft.values["task"] == "image_regression"
+    assert draft.expectations[0]["meta"]["reason"] == "label_out_of_range"
+
+
 def test_an_entity_may_come_again_at_another_time(home: Path, tmp_path: Path) -> None:
     rows = flowers(60, flower_id=lambda row: f"f{row % 6}", event_time=lambda row: f"2026-01-{1 + row // 6:02}")
     write_csv(tmp_path / "t.csv", rows)
@@ -323,7 +344,6 @@ def test_without_a_name_the_row_is_the_entity(home: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("rows", "label", "told"),
     [
-        (flowers(60, label=lambda row: row * 0.37), None, "regression"),
         (flowers(60, label=lambda row: f"name {row}"), None, "no classes"),
         (flowers(60, label=lambda row: "same"), None, "two are needed"),
         (flowers(60), "lable", "no such column"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from tasks.core.artifacts import Manifest, digest_file
 from tasks.core.config import load_project, replace
@@ -19,13 +19,13 @@ from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.core.stages import execute
 from tasks.core.store import open_store
-from tasks.data import sample_digits, sample_docstrings, sample_tumours
+from tasks.data import sample_diabetes, sample_digits, sample_docstrings, sample_tumours
 from tasks.data.samples import land
 from tasks.data.source import partitions
 from tests.stages import load_stage
 
 Landed = Mapping[str, tuple[Project, Path]]
-SAMPLES = ("digits", "docstrings", "tumours")
+SAMPLES = ("diabetes", "digits", "docstrings", "tumours")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,17 @@ def test_every_real_tumour_lands_with_its_own_numbers_and_diagnosis(landed: Land
         assert [float(row[name]) for name in data.feature_names] == data.data[number].tolist()
 
 
+def test_every_real_patient_lands_with_the_own_numbers_and_progression(landed: Landed) -> None:
+    data, seen = load_diabetes(scaled=False), {}
+    for drop in sorted(landed["diabetes"][1].iterdir()):
+        for row in table(drop / "patients.csv"):
+            seen.setdefault(row["patient"], row)
+    for number, progression in enumerate(data.target):
+        row = seen[f"patient-{number:03d}"]
+        assert float(row["progression"]) == progression
+        assert [float(row[name]) for name in sample_diabetes.HEADER[3:]] == data.data[number].tolist()
+
+
 def test_docstrings_are_those_of_the_source_files(landed: Landed) -> None:
     rows = [json.loads(line) for line in lines(landed["docstrings"][1]) if line.endswith("}")]
     real = [row for row in rows if row["id"].endswith(".py:478")]
@@ -98,7 +109,7 @@ def test_docstrings_are_as_many_of_each_library_and_none_stands_twice(landed: La
     assert all(40 <= len(row["text"]) <= 600 for row in rows)
 
 
-@pytest.mark.parametrize(("name", "days"), [("digits", 8), ("docstrings", 6), ("tumours", 5)])
+@pytest.mark.parametrize(("name", "days"), [("diabetes", 4), ("digits", 8), ("docstrings", 6), ("tumours", 5)])
 def test_drops_are_daily_and_alike_in_size(landed: Landed, name: str, days: int) -> None:
     spec, folder = landed[name]
     found = partitions(spec)
@@ -123,6 +134,16 @@ def quarantined(spec: Project) -> Counter[str]:
 
 
 REASONS = {
+    "diabetes": {
+        "label_in_words": "bad_label",
+        "repeated": "duplicate_row",
+        "null_label": "null_label",
+        "label_out_of_range": "label_out_of_range",
+        "endless_label": "bad_label",
+        "wrong_type": "wrong_type",
+        "null_number": "null_age",
+        "short_row": "malformed_row",
+    },
     "digits": {
         "truncated": "truncated_image",
         "unknown_label": "unknown_label",
@@ -151,7 +172,12 @@ REASONS = {
         "measured_twice": "duplicate_entity",
     },
 }
-DIRT = {"digits": sample_digits.DIRT, "docstrings": sample_docstrings.DIRT, "tumours": sample_tumours.DIRT}
+DIRT = {
+    "diabetes": sample_diabetes.DIRT,
+    "digits": sample_digits.DIRT,
+    "docstrings": sample_docstrings.DIRT,
+    "tumours": sample_tumours.DIRT,
+}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.core.artifacts import Manifest
 from tasks.core.errors import StageFailed
+from tasks.core.layout import Layout
 from tasks.core.registry import Version
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, Split, pack, read_split, write_split
@@ -206,7 +207,7 @@ def test_the_baseline_converges_and_knows_classes_it_never_saw(case: Case) -> No
     folder = case.platform.store.fetch(case.data["dataset"][0].folder)
     train, test = (read_split(folder, name) for name in ("train", "test"))
     zeros = [np.zeros((len(split), 1), np.float32) for split in (train, test)]
-    found = logistic_regression(train, zeros[0], test, zeros[1], classes=11)
+    found = logistic_regression(train, zeros[0], test, zeros[1], Layout.plain(1), classes=11)
     assert found.shape == (80, 11)
     assert (found[:, 10] == 0).all()
     assert np.allclose(found.sum(axis=1), 1)
@@ -230,10 +231,10 @@ def test_the_baseline_of_a_table_sees_its_features_alone_and_no_more_of_them_tha
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train, test = _table(400, seed=1), _table(100, seed=2)
-    found = logistic_regression(train, _separable(train), test, _separable(test), classes=2)
+    found = logistic_regression(train, _separable(train), test, _separable(test), Layout.plain(3), classes=2)
     assert (found.argmax(axis=1) == test.labels).mean() > 0.95
     monkeypatch.setattr(baseline, "VALUES", 90)
-    fewer = logistic_regression(train, _separable(train), test, _separable(test), classes=2)
+    fewer = logistic_regression(train, _separable(train), test, _separable(test), Layout.plain(3), classes=2)
     assert not np.array_equal(found, fewer)
     assert (fewer.argmax(axis=1) == test.labels).mean() > 0.9
 
@@ -244,7 +245,7 @@ def test_the_baseline_sees_every_second_pixel_of_a_larger_image() -> None:
     images[:, ::2, ::2, 0] = 255 * train.labels[:, None, None]
     images[:, 1::2] = np.random.default_rng(0).integers(0, 256, (60, 20, 33, 1))
     seen = replace(train, images=images)
-    found = logistic_regression(seen, features, seen, features, classes=2)
+    found = logistic_regression(seen, features, seen, features, Layout.plain(1), classes=2)
     assert (found.argmax(axis=1) == train.labels).all()
 
 
@@ -294,4 +295,5 @@ def _ages(ctx: Context) -> Outcome:
     for name in SPLITS:
         ages = read_split(ctx.store.fetch(ctx.input("dataset").folder), name).features["numeric"][:, :1]
         np.save(ctx.out / f"{name}.npy", (ages - 50) / 10)
+    (ctx.out / "transform.json").write_text(json.dumps({"slices": Layout.plain(1).as_json()}))
     return Outcome()

@@ -1,9 +1,12 @@
 """The dataset stage over tables and texts: no images, strings, missing numbers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from tasks.core.errors import UpdraftError
 from tasks.core.shards import SPLITS, read_split
 from tasks.core.spec import Project
 from tests.features.conftest import TABLE, Platform, Row, some_rows
@@ -47,3 +50,28 @@ def test_the_same_text_stands_in_one_split(platform: Platform) -> None:
     found = rows_of(platform, platform.run("tasks.features.dataset:dataset", {"materialize": [part]}, spec=spec))
     texts = found.assign(text=found["entity"].str[1:].astype(int) // 3).groupby("text")
     assert len(found) == 60 and (texts["split"].nunique() == 1).all() and (texts.size() == 3).all()
+
+
+REGRESSION = {**TABLE, "task": "tabular_regression", "classes": (), "gates": [{"metric": "r2", "min": 0.5}]}
+
+
+def test_a_regressions_labels_are_numbers_in_single_precision(platform: Platform) -> None:
+    spec = Project.model_validate(REGRESSION)
+    rows = [Row(row.entity, minute=row.minute, label=str(row.seed / 3), seed=row.seed) for row in some_rows(40)]
+    rows = [replace(row, features={"shops": ["x"]}) for row in rows]
+    part = platform.materialize(rows, spec=spec)
+    manifest = platform.run("tasks.features.dataset:dataset", {"materialize": [part]}, spec=spec)
+    expected = {row.entity: np.float32(row.seed / 3) for row in rows}
+    for name in SPLITS:
+        split = read_split(platform.path(manifest), name)
+        assert split.labels.dtype == np.float32
+        assert split.labels.tolist() == [expected.pop(entity) for entity in split.entities]
+    assert not expected
+
+
+def test_a_label_that_is_no_number_is_named(platform: Platform) -> None:
+    spec = Project.model_validate(REGRESSION)
+    part = platform.materialize([replace(row, features={"shops": ["x"]}) for row in some_rows(40)], spec=spec)
+    with pytest.raises(UpdraftError, match="labels a, b are no numbers") as caught:
+        platform.run("tasks.features.dataset:dataset", {"materialize": [part]}, spec=spec)
+    assert caught.value.fix.startswith("Backfill toy_features")

@@ -1,5 +1,6 @@
 """The transform graph against scikit-learn and NumPy, and the same bits whatever runs Beam and in whatever order."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, StandardScaler, normalize
 
+from tasks.core.layout import Layout
 from tasks.core.settings import settings
 from tasks.core.shards import pack, read_table, write_split
 from tasks.core.spec import Feature
@@ -40,6 +42,7 @@ FEATURES: tuple[Feature, ...] = TypeAdapter(tuple[Feature, ...]).validate_python
         {"kind": "crossed", "columns": ["x", "y"], "encode": {"kind": "hash", "buckets": 16}},
         {"kind": "text", "column": "note", "ngrams": 2, "encode": {"kind": "vocabulary", "size": 30}},
         {"kind": "text", "name": "terms", "column": "note", "encode": {"kind": "hash", "buckets": 32}},
+        {"kind": "text", "name": "order", "column": "note", "encode": {"kind": "sequence", "size": 6, "length": 5}},
         {"kind": "sift", "keypoints": 3, "words": 8},
     ]
 )
@@ -72,6 +75,7 @@ def rows(count: int, seed: int) -> Groups:
         "crossed": np.array(["\x1f".join(pair) for pair in categories[:, :2]], object)[:, None],
         "text": notes,
         "terms": notes,
+        "order": notes,
         "sift": descriptors.reshape(count, -1),
     }
 
@@ -87,6 +91,7 @@ class Fitted:
     train: Groups
     run: Callable[[Mapping[str, np.ndarray]], np.ndarray]
     names: list[str]
+    layout: Layout
 
     def block(self, group: str, groups: Groups | None = None) -> np.ndarray:
         """The columns of one group in the output."""
@@ -253,6 +258,31 @@ def test_hashed_terms_are_counts_of_length_1(graph: Fitted, some: Groups) -> Non
     other = {group: values[:1] for group, values in twice.items()}
     assert np.array_equal(graph.block("terms", one), graph.block("terms", other))
     assert sorted(graph.block("terms", one)[0])[-2:] == pytest.approx([1 / 5**0.5, 2 / 5**0.5])
+
+
+def test_a_sequence_holds_the_places_of_the_most_frequent_words(graph: Fitted, some: Groups) -> None:
+    # Places are ranks by the number of texts, as in the vocabulary of tf-idf; 0 has ended, 1 is any other word.
+    ranked = [name.removeprefix("note=") for name in graph.dimensions("text") if " " not in name]
+    known = {word: rank + 2 for rank, word in enumerate(ranked[:6])}
+    texts = [re.findall(r"\w+", text.lower())[:5] for text in some["order"][:, 0]]
+    expected = [[*(known.get(word, 1) for word in text), *[0] * (5 - len(text))] for text in texts]
+    assert np.array_equal(graph.block("order", some), np.array(expected, np.float32))
+    assert graph.dimensions("order") == [f"note[{n}]" for n in range(5)]
+
+
+def test_the_layout_tells_what_every_dimension_is(graph: Fitted) -> None:
+    found = {each.name: (each.kind, each.width, each.size) for each in graph.layout.slices}
+    assert [each.start for each in graph.layout.slices] == [0, *(each.stop for each in graph.layout.slices[:-1])]
+    assert graph.layout.width == len(graph.names)
+    assert found == {
+        **{group: ("number", 4, 0) for group in ("numeric", "scaled", "unit")},
+        **{"turned": ("number", 3, 0), "binned.a": ("category", 5, 0), "binned.b": ("category", 5, 0)},
+        **{"plain": ("number", 1, 0), "image_stats": ("number", 2, 0)},
+        **{"categorical.x": ("category", 4, 0), "categorical.y": ("category", 4, 0)},
+        **{"second.z": ("category", 7, 0), "crossed.x_x_y": ("category", 16, 0)},
+        **{"text": ("number", 30, 0), "terms": ("number", 32, 0)},
+        **{"order": ("tokens", 5, 8), "sift": ("number", 8, 0)},
+    }
 
 
 def test_visual_words_are_shares_of_the_descriptors(graph: Fitted, some: Groups) -> None:

@@ -12,6 +12,7 @@ import tensorflow_transform as tft
 from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
 from tasks.core.errors import BadInput
+from tasks.core.layout import Layout, Slice
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, Split, pack, read_split, write_split
 from tasks.core.spec import Project
@@ -90,7 +91,7 @@ def test_a_constant_column_stays_small_even_when_it_moves(made: tuple[Platform, 
     _, matrix = _split(made, "train")
     np.testing.assert_allclose(matrix[:, 2], 0, atol=1e-5)
     moved = {"image_stats": np.full((1, 5), CONSTANT + 0.5, np.float32), "hog": np.zeros((1, 36), np.float32)}
-    run, _ = load(platform.path(transform, "transform_fn"))
+    run, *_ = load(platform.path(transform, "transform_fn"))
     assert run(moved)[0, 2] == pytest.approx(0.5, abs=1e-5)
 
 
@@ -98,7 +99,7 @@ def test_a_constant_column_stays_small_even_when_it_moves(made: tuple[Platform, 
 def test_one_row_at_a_time_gives_what_training_saw(made: tuple[Platform, Manifest, Manifest], name: str) -> None:
     platform, _, transform = made
     split, matrix = _split(made, name)
-    run, _ = load(platform.path(transform, "transform_fn"))
+    run, *_ = load(platform.path(transform, "transform_fn"))
     rows = [run({kind: values[n : n + 1] for kind, values in split.features.items()})[0] for n in range(len(split))]
     assert np.array_equal(np.stack(rows), matrix)
 
@@ -109,7 +110,11 @@ def test_the_artifact_tells_its_inputs(made: tuple[Platform, Manifest, Manifest]
     assert described["inputs"] == {"image_stats": 5, "hog": 36} == widths(platform.spec.features, platform.spec.image)
     raw = names(platform.spec.features, platform.spec.image)
     assert described["names"] == [f"{group}.{name}" for group, dimensions in raw.items() for name in dimensions]
-    assert described["slices"][-1]["stop"] == len(described["names"]) == 41
+    layout = Layout.read(platform.path(transform, "transform.json").parent)
+    assert [(each.name, each.kind, each.start, each.stop) for each in layout.slices] == [
+        ("image_stats", "number", 0, 5),
+        ("hog", "number", 5, 41),
+    ]
     output = tft.TFTransformOutput(str(platform.path(transform, "transform_fn")))
     assert {name: spec.shape for name, spec in output.raw_feature_spec().items()} == {"image_stats": [5], "hog": [36]}
     assert output.transformed_feature_spec()["features"].shape == [41]
@@ -163,6 +168,8 @@ def test_texts_and_categories_of_a_table_go_through(new_platform: Callable[[], P
     assert train[:, :4].tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
     np.testing.assert_allclose(train[:, 4:], np.sqrt([[0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0], [0, 0, 0, 0]]), rtol=1e-6)
     assert test.tolist() == [[0, 0, 0, 1, 0, 0, 0, 0]]
+    layout = Layout.read(platform.path(transform, "transform.json").parent)
+    assert layout.slices == (Slice("colour.tone", "category", 0, 4), Slice("text", "number", 4, 8))
 
 
 def test_wide_outputs_are_written_in_smaller_steps(

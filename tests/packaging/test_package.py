@@ -21,7 +21,7 @@ from PIL import Image
 
 from tasks.core.artifacts import Manifest
 from tasks.core.errors import Refused, UpdraftError
-from tasks.core.layout import Layout
+from tasks.core.layout import FILE, Layout
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.shards import pack, read_split, read_table, write_split
@@ -86,9 +86,17 @@ STRINGS = {
         {"kind": "categorical", "columns": ["sky", "member"]},
         {"kind": "crossed", "columns": ["sky", "member"]},
         {"kind": "text", "column": "said", "ngrams": 2},
+        {"kind": "text", "name": "order", "column": "said", "encode": {"kind": "sequence", "size": 4, "length": 3}},
     ],
 }
-SPECS = {"images": IMAGES, "numbers": NUMBERS, "strings": STRINGS}
+PRICES = {
+    **NUMBERS,
+    "name": "prices",
+    "task": "tabular_regression",
+    "classes": [],
+    "gates": [{"metric": "r2", "min": 0.5}],
+}
+SPECS = {"images": IMAGES, "numbers": NUMBERS, "prices": PRICES, "strings": STRINGS}
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """A package of a table without strings in its graph."""
     yield from _made("numbers", tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """A package that predicts numbers."""
+    yield from _made("prices", tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +236,33 @@ def test_a_tables_package_predicts_what_the_trained_model_does(
 
 
 @pytest.mark.slow
+def test_a_regressions_package_gives_the_numbers_of_the_trained_model(prices: Trained) -> None:
+    import keras
+
+    from tasks.packaging.package import number_tolerance
+
+    assert prices.package.metrics["parity_max_abs_diff"] <= number_tolerance(np.array([0, 1000, 2000], np.float32))
+    predictor = Predictor.load(prices.folder)
+    signature = predictor.signature
+    assert (signature.task, signature.classes, signature.top_k) == ("regression", (), 1)
+    split = read_split(prices.store.fetch(prices.inputs["dataset"][0].folder), "train")
+    model = keras.models.load_model(prices.store.fetch(f"{prices.inputs['train'][0].folder}/model.keras"))
+    features = np.load(prices.store.fetch(f"{prices.inputs['transform'][0].folder}/train.npy"))
+    found = predictor.predict_rows([json.loads(row) for row in split.rows])
+    np.testing.assert_allclose(found, model.predict({"features": features}, verbose=0), rtol=1e-4, atol=1e-4)
+    assert found.shape == (ROWS, 1) and found.std() > 0
+
+
+def test_numbers_may_differ_by_a_little_of_their_deviation_and_by_what_single_precision_cannot_tell() -> None:
+    from tasks.packaging.package import number_tolerance
+
+    assert number_tolerance(np.array([-1000, 1000], np.float32)) == pytest.approx(0.1, rel=0.01)
+    years = np.array([100_000_000, 100_000_008], np.float32)
+    assert 8 <= number_tolerance(years) <= 100
+    assert number_tolerance(np.array([5, 5], np.float32)) > 0
+
+
+@pytest.mark.slow
 def test_a_column_that_no_feature_is_made_from_need_not_be_sent(numbers: Trained) -> None:
     predictor, row = Predictor.load(numbers.folder), _row(900)
     without = {name: value for name, value in row.items() if name not in {"unused", "sky"}}
@@ -239,7 +280,7 @@ def test_texts_are_not_in_the_baseline_and_categories_are(strings: Trained) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["numbers", "strings"])
+@pytest.mark.parametrize("kind", ["numbers", "prices", "strings"])
 def test_a_tables_serving_skew_publishes_nothing(request: pytest.FixtureRequest, kind: str) -> None:
     made: Trained = request.getfixturevalue(kind)
     skewed = _artifact("dataset", _skewed_dataset, made.spec, made.store, made.registry, {})
@@ -340,6 +381,8 @@ def _dataset(ctx: Context, shift: int = 0) -> None:
     """``shift``: the rows' original values are others than those that the features were computed from."""
     for split, seeds in SPLITS.items():
         labels = np.array([seed % 3 for seed in seeds])
+        if ctx.spec.is_regression:
+            labels = 1000.0 * labels
         entities = [f"digit-{seed}" for seed in seeds]
         times = [datetime(2026, 1, 1, tzinfo=UTC)] * len(seeds)
         uris = [f"tiny/raw/{seed + shift}.png" for seed in seeds]
@@ -367,8 +410,9 @@ def _transform(ctx: Context) -> None:
     folder = ctx.store.fetch(ctx.input("dataset").folder)
     raw = raw_names(ctx.spec.features, ctx.spec.image, read_table(folder, "train").schema)
     fit(sorted(folder.glob("train-*.arrow")), ctx.spec.features, raw, ctx.out / "transform_fn", ctx.work)
-    run, _ = load(ctx.out / "transform_fn")
-    np.save(ctx.out / "train.npy", run(read_split(folder, "train").features))
+    fitted = load(ctx.out / "transform_fn")
+    np.save(ctx.out / "train.npy", fitted.run(read_split(folder, "train").features))
+    (ctx.out / FILE).write_text(json.dumps({"slices": fitted.layout.as_json()}), encoding="utf-8")
 
 
 def _train(ctx: Context) -> None:
@@ -376,9 +420,8 @@ def _train(ctx: Context) -> None:
 
     from tasks.models import build_model
 
-    width = np.load(ctx.file(ctx.input("transform"), "train.npy")).shape[1]
     keras.utils.set_random_seed(1)
-    model = build_model(ctx.spec, Layout.plain(width))
+    model = build_model(ctx.spec, Layout.read(ctx.file(ctx.input("transform"), FILE).parent))
     # Statistics and weights off their initial values, as training leaves them.
     model.set_weights([w + np.random.default_rng(2).uniform(0.05, 0.2, w.shape) for w in model.get_weights()])
     model.save(ctx.out / "model.keras")

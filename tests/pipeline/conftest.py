@@ -29,6 +29,10 @@ class Installation:
         command = [UPDRAFT, *arguments]
         return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=900)
 
+    def settings(self) -> dict[str, str]:
+        """What `tasks.core.settings.Settings` is made of in it."""
+        return {k.removeprefix("UPDRAFT_").lower(): v for k, v in self.env.items() if k.startswith("UPDRAFT_")}
+
     def manifests(self, project: str = "digits") -> dict[tuple[str, str | None], dict[str, Any]]:
         """Every published manifest, by stage and partition."""
         found = [json.loads(path.read_text()) for path in (self.home / "store" / project).glob("*/*/manifest.json")]

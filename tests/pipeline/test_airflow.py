@@ -79,8 +79,27 @@ def test_the_monitor_runs(platform: Platform) -> None:
     from tasks.platform.airflow import Airflow
 
     installation, _ = platform
-    values = {k.removeprefix("UPDRAFT_").lower(): v for k, v in installation.env.items() if k.startswith("UPDRAFT_")}
-    with Airflow(Settings(**values)) as airflow:  # type: ignore[arg-type]
+    with Airflow(Settings(**installation.settings())) as airflow:  # type: ignore[arg-type]
         run = airflow.trigger("digits_monitor")
         airflow.wait("digits_monitor", [run])
         assert airflow.xcom("digits_monitor", run, "drift").endswith("manifest.json")
+
+
+def test_the_tabs_of_a_dag_answer_those_who_may_see_it_alone(platform: Platform) -> None:
+    from tasks.core.settings import Settings
+    from tasks.platform.airflow_api import AirflowApi
+
+    installation, _ = platform
+    api = AirflowApi(Settings(**installation.settings()))  # type: ignore[arg-type]
+    try:
+        api.call("GET", "/dags")  # logs in
+        token = api._http.headers["Authorization"]
+    finally:
+        api.close()
+    for page, shown in (("training", "Optimization history"), ("data", "truncated_image")):
+        url = f"{api.url}/updraft/digits_train/{page}"
+        assert httpx.get(url).status_code == 401
+        answer = httpx.get(url, headers={"Authorization": token})
+        assert answer.status_code == 200
+        assert shown in answer.text
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

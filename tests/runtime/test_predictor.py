@@ -95,6 +95,16 @@ def test_rows_become_probabilities(numbers: Predictor, count: int) -> None:
     assert np.array_equal(np.argsort(found[:, 1], kind="stable"), np.arange(count))
 
 
+def test_a_regressions_rows_become_numbers(tmp_path: Path) -> None:
+    write_package(tmp_path, steepness=2.5, name="prices")
+    predictor = Predictor.load(tmp_path)
+    predictor.warm_up()
+    assert predictor.is_regression and predictor.classes == ()
+    found = predictor.predict_rows([{"age": 10}, {"age": 44.5, "member": True}])
+    assert found.dtype == np.float32 and found.tolist() == [[25], [111.25]]
+    assert predictor.predict_rows([]).shape == (0, 1)
+
+
 def test_a_batch_is_answered_like_its_rows_alone(numbers: Predictor) -> None:
     rows = people(300)
     alone = np.concatenate([numbers.predict_rows([row]) for row in rows])

@@ -32,6 +32,39 @@ def test_rows_are_answered_in_order(served: Running) -> None:
     assert answer["predictions"][0]["probability"] > 0.9
 
 
+@pytest.fixture(scope="module")
+def priced(endpoint: Running) -> Running:
+    """The endpoint with a champion that gives numbers."""
+    version = register(endpoint.registry, endpoint.store, "prices", name="prices").version
+    endpoint.make_champion(version, "prices")
+    return endpoint
+
+
+def test_a_regression_answers_with_numbers_and_logs_them(priced: Running) -> None:
+    answer = _predict(priced, {"age": 10}, {"age": 50.5}, path="/v1/prices/predict").json()
+    assert answer["predictions"] == [{"value": 80}, {"value": 404}]
+    records = logged("prices", answer["request_id"], 2)
+    assert [record["value"] for record in records] == [80, 404] and "label" not in records[0]
+    described = priced.client.get("/v1/prices").json()
+    assert described["task"] == "regression" and described["classes"] == []
+
+
+@pytest.mark.parametrize(("label", "status"), [(12.5, 202), (7, 202), ("12.5", 400), (True, 400), (None, 400)])
+def test_feedback_of_a_regression_is_a_number(priced: Running, label: Any, status: int) -> None:
+    given = {"request_id": f"about-{label}", "label": label}
+    response = priced.client.post("/v1/prices/feedback", json=given)
+    assert response.status_code == status, response.text
+    if status == 202:
+        assert [record["label"] for record in logged("prices", given["request_id"], 1)] == [label]
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "1" + "0" * 400])
+def test_feedback_that_no_model_could_learn_is_refused(priced: Running, number: str) -> None:
+    body = '{"request_id": "about", "label": ' + number + "}"
+    response = priced.client.post("/v1/prices/feedback", content=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_feedback")
+
+
 def test_a_project_describes_its_columns(served: Running) -> None:
     described = served.client.get("/v1/people").json()
     assert described["image"] is None

@@ -1,5 +1,6 @@
 """A skewed set of small images with features, few of one class, and a project over it."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from tasks.core.config import replace
+from tasks.core.layout import FILE, Layout
 from tasks.core.shards import pack, write_split
 from tasks.core.spec import Project
 from tasks.training.batches import Rows
+from tasks.training.checkpoint import Checkpoints
 from tasks.training.loop import Job
 
 SHAPE = (4, 4, 1)
@@ -40,20 +43,23 @@ def rows(*sizes: int, seed: int = 0, apart: float = 1.0) -> Rows:
     labels = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
     features = random.normal(size=(len(labels), FEATURES)) + apart * labels[:, None]
     images = random.integers(0, 200, (len(labels), *SHAPE)) + 20 * labels[:, None, None, None]
-    return Rows([images.astype(np.uint8)], features.astype(np.float32), labels)
+    return Rows([images.astype(np.uint8)], [features.astype(np.float32)], labels)
 
 
 def write(folder: Path, **splits: Rows) -> None:
-    """Writes shards and transformed features as the dataset and transform stages do."""
+    """Writes shards and transformed features as the dataset and transform stages do; folds 0, 1 and 2 take turns."""
     for name, split in splits.items():
         names, times = [str(row) for row in range(len(split))], [datetime(2026, 1, 1, tzinfo=UTC)] * len(split)
         images = None if split.images is None else np.concatenate(split.images)
+        table = pack(images, {}, split.labels, names, names, times, folds=np.arange(len(split)) % 3)
         # Several shards, the last of another size.
-        write_split(folder, name, pack(images, {}, split.labels, names, names, times), rows_per_shard=100)
-        np.save(folder / f"{name}.npy", split.features)
+        write_split(folder, name, table, rows_per_shard=100)
+        np.save(folder / f"{name}.npy", np.concatenate(split.features))
+    (folder / FILE).write_text(json.dumps({"slices": Layout.plain(FEATURES).as_json()}))
 
 
 def job(folder: Path, checkpoints: Path | None = None, **overrides: Any) -> Job:
-    """A job over what `write` wrote."""
+    """A job over what `write` wrote; ``checkpoints`` is the store that it saves in."""
     spec = project(overrides)
-    return Job(spec, folder, folder, spec.training.epochs, checkpoints)
+    saved = Checkpoints(str(checkpoints), "checkpoints") if checkpoints else None
+    return Job(spec, folder, folder, spec.training.epochs, saved)

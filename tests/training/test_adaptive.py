@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasks.training import loop
 from tasks.training.adaptive import draw_rows, mixture
 from tasks.training.launcher import launch
-from tasks.training.loop import fit, train_rank, weights_digest
+from tasks.training.loop import fit, weights_digest
+from tasks.training.train import train_rank
 from tests.training.skewed import job, rows, write
 
 LOSSES = arrays(
@@ -36,6 +36,11 @@ def test_rows_that_are_rare_or_badly_predicted_have_larger_shares() -> None:
     assert even[9] > 3 * even[0] and np.allclose(even[:9], even[0])
     bad = mixture(np.array([5] + [1] * 9, np.float32), labels)
     assert bad[0] > 2 * bad[1]
+
+
+def test_of_a_regression_every_row_counts_the_same_however_often_its_number_stands() -> None:
+    labels = np.array([0] * 9 + [1], np.float32)
+    assert np.allclose(mixture(np.ones(10, np.float32), labels), 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def test_a_run_that_crashed_resumes_to_the_very_same_weights(skewed: Path, tmp_p
     undisturbed = _train(skewed, **sampling)
     with pytest.raises(KeyboardInterrupt):
         fit(job(skewed, tmp_path, **sampling), crash)
-    assert [path.name for path in tmp_path.glob("*.npz")] == ["epoch-00002.npz"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-00002"]
     assert _train(skewed, tmp_path, **sampling) == undisturbed
     assert undisturbed != _train(skewed, **{"sampling.balance": balance}), "nothing was adapted"
 
@@ -70,9 +75,10 @@ def test_a_run_that_crashed_resumes_to_the_very_same_weights(skewed: Path, tmp_p
 @pytest.mark.slow
 def test_two_ranks_draw_alike_and_end_with_the_same_weights(skewed: Path, tmp_path: Path) -> None:
     spec = job(skewed, **{"sampling.adaptive": True, "sampling.balance": "smote", "training.ranks": 2}).spec
-    payload = {"spec": spec.model_dump(mode="json"), "dataset": str(skewed), "transform": str(skewed)}
-    payload |= {"checkpoints": str(tmp_path / "checkpoints"), "model": str(tmp_path / "model.keras")}
-    target = f"{loop.__name__}:{train_rank.__name__}"
+    payload = {"spec": spec.model_dump(mode="json"), "store": str(skewed.parent), "start": None}
+    payload |= dict.fromkeys(("dataset", "transform"), skewed.name)
+    payload["checkpoints"] = {"store_uri": str(tmp_path), "folder": "checkpoints"}
+    target = f"{train_rank.__module__}:{train_rank.__name__}"
     environment = {"TF_NUM_INTRAOP_THREADS": "1"}
     results = launch(target, payload, ranks=2, timeout=120, log=lambda line: None, env=environment)
     assert len({result["digest"] for result in results}) == 1

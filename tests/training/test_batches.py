@@ -11,6 +11,8 @@ from tasks.training import batches
 from tasks.training.batches import Rows, as_stored, in_order, read_rows
 from tests.training.skewed import SHAPE, rows, write
 
+PARTS = ("features", "images")
+
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[Rows, Rows]:
@@ -36,7 +38,7 @@ def test_batches_follow_the_order_epoch_after_epoch(
     assert len(found) == len(expected)
     for (inputs, labels), numbers in zip(found, expected, strict=True):
         assert np.array_equal(inputs["image"], made.images[0][numbers])
-        assert np.array_equal(inputs["features"], made.features[numbers])
+        assert np.array_equal(inputs["features"], made.features[0][numbers])
         assert np.array_equal(labels, made.labels[numbers])
 
 
@@ -61,7 +63,7 @@ def test_a_table_has_no_images(tmp_path: Path) -> None:
     write(tmp_path, train=Rows(None, made.features, made.labels))
     (inputs, _), *_ = in_order(read_rows(tmp_path, tmp_path, "train"), lambda _: np.arange(40)[None], range(1), 40)
     assert set(inputs) == {"features"}
-    assert np.array_equal(inputs["features"], made.features)
+    assert np.array_equal(inputs["features"], made.features[0])
 
 
 def test_weights_are_given_with_the_labels() -> None:
@@ -75,3 +77,31 @@ def test_an_empty_split_is_named(tmp_path: Path) -> None:
     write(tmp_path, validation=rows(0))
     with pytest.raises(BadInput, match="validation split has no rows"):
         read_rows(tmp_path, tmp_path, "validation")
+
+
+def test_a_fold_is_left_out_of_training_and_measured_instead(tmp_path: Path) -> None:
+    train, validation = rows(120, 30), rows(20, 20, seed=1)
+    write(tmp_path, train=train, validation=validation)
+    features, images = (np.concatenate([getattr(part, name)[0] for part in (train, validation)]) for name in PARTS)
+    folds = np.concatenate([np.arange(150) % 3, np.arange(40) % 3])
+    for split, chosen in {"train": folds != 1, "validation": folds == 1}.items():
+        read = read_rows(tmp_path, tmp_path, split, fold=1)
+        assert np.array_equal(read.labels, np.concatenate([train.labels, validation.labels])[chosen])
+        backwards = np.arange(len(read))[::-1]
+        taken = read.take(backwards.reshape(1, -1))
+        assert np.array_equal(taken["features"][0], features[chosen][::-1])
+        assert np.array_equal(taken["image"][0], images[chosen][::-1])
+
+
+def test_an_empty_fold_is_named(tmp_path: Path) -> None:
+    write(tmp_path, train=rows(20), validation=rows(9))
+    with pytest.raises(BadInput, match="validation part of fold 7"):
+        read_rows(tmp_path, tmp_path, "validation", fold=7)
+
+
+def test_a_regression_has_numbers_for_labels(tmp_path: Path) -> None:
+    made = rows(20)
+    numbers = np.linspace(-1, 1, 20).astype(np.float32)
+    write(tmp_path, train=Rows(made.images, made.features, numbers))
+    ((_, labels),) = in_order(read_rows(tmp_path, tmp_path, "train"), lambda _: np.arange(20)[None], range(1), 20)
+    assert labels.dtype == tf.float32 and np.array_equal(labels, numbers)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.core.errors import BadInput, RankFailed
+from tasks.core.errors import RankFailed
 from tasks.training import launcher
 
 ROWS, FEATURES, CLASSES, EPOCHS, GLOBAL_BATCH, SEED = 203, 12, 5, 2, 32, 7
-EQUAL = ("momentum", "adam", "accumulation", "embedding")
+EQUAL = ("momentum", "adam", "accumulation", "embedding", "averaged weights")
+GRADIENTS = ((1.0, 3.0), (2.0, -1.0), (0.5, 4.0), (1.0, 1.0))
+"""Of one weight, step by step, in each of two ranks."""
 SYNCHRONOUS = (*EQUAL, "float16", "batchnorm")
 
 
@@ -22,7 +24,8 @@ def train_every_case(cases: tuple[str, ...]) -> dict[str, Any]:
     import horovod.tensorflow as hvd
 
     hvd.init()
-    return {case: _train(case) for case in cases} | {"stopping": _stop_early()}
+    others = {"stopping": _stop_early(), "local": _train_alone_and_average(), "overflow": _overflow_on_one_rank()}
+    return {case: _train(case) for case in cases} | others
 
 
 def fail_in_the_middle_of_a_reduction(payload: None) -> None:
@@ -41,13 +44,19 @@ def _train(case: str) -> dict[str, Any]:
     import keras
 
     from tasks.training.distributed import callbacks, wrap_optimizer
+    from tasks.training.local_sgd import average_every
 
     keras.utils.set_random_seed(hvd.rank())  # other first weights in each rank: only rank 0's may count
     model, optimizer = _model(case), _optimizer(case)
-    model.compile(optimizer if case == "unwrapped" else wrap_optimizer(optimizer), "sparse_categorical_crossentropy")
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    if case == "averaged weights":
+        optimizer.build(model.trainable_variables)
+        average_every(optimizer, model, 1)
+    elif case != "unwrapped":
+        wrap_optimizer(optimizer)
     steps = ROWS // GLOBAL_BATCH
     history = model.fit(_batches(case), epochs=EPOCHS, steps_per_epoch=steps, verbose=0, callbacks=callbacks())
-    state = [*model.weights, *model.optimizer.variables]
+    state = [*model.weights, *optimizer.variables]
     return {"state": [np.array(variable.value) for variable in state], "loss": history.history["loss"]}
 
 
@@ -70,6 +79,42 @@ def _stop_early() -> tuple[int, list[float]]:
     return len(history.epoch), history.history["val_loss"]
 
 
+def _train_alone_and_average() -> list[np.ndarray]:
+    """The weights after each of four steps by ``GRADIENTS``, averaged after every second one."""
+    import horovod.tensorflow as hvd
+    import keras
+    import tensorflow as tf
+
+    from tasks.training.local_sgd import average_every
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
+    optimizer.build(model.trainable_variables)
+    average_every(optimizer, model, 2)
+    seen = []
+    for gradients in GRADIENTS:
+        optimizer.apply([tf.constant([[gradients[hvd.rank() % 2]]])], model.trainable_variables)
+        seen.append(model.get_weights()[0].item())
+    return seen
+
+
+def _overflow_on_one_rank() -> tuple[float, float, int]:
+    """Weight, loss scale and updates after one step in which a single rank's gradient is infinite, and one good one."""
+    import horovod.tensorflow as hvd
+    import keras
+    import tensorflow as tf
+
+    from tasks.training.distributed import wrap_optimizer
+
+    weight = keras.Variable(0.0)
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=8.0)
+    optimizer.build([weight])
+    wrap_optimizer(optimizer)
+    for gradient in (np.inf if hvd.rank() == 1 else 1.0, 2.0):
+        optimizer.apply([tf.constant(gradient, tf.float32)], [weight])
+    return float(weight.value), float(optimizer.dynamic_scale.value), int(optimizer.iterations)
+
+
 def _model(case: str) -> Any:
     import keras
 
@@ -88,6 +133,8 @@ def _model(case: str) -> Any:
 def _optimizer(case: str) -> Any:
     import keras
 
+    if case == "averaged weights":
+        return keras.optimizers.SGD(0.1, momentum=0.9)
     if case == "momentum":
         return keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=1.0)
     if case == "accumulation":
@@ -172,35 +219,25 @@ def test_ranks_decide_together_though_their_own_losses_disagree(two: list[dict[s
 
 
 @pytest.mark.slow
+def test_ranks_train_alone_and_go_on_from_the_average_of_weights_and_moments(two: list[dict[str, Any]]) -> None:
+    weights, moments, expected = np.zeros(2), np.zeros(2), []
+    for step, gradients in enumerate(GRADIENTS, 1):
+        moments = 0.5 * moments - np.array(gradients)
+        weights = weights + moments
+        if step % 2 == 0:
+            weights[:], moments[:] = weights.mean(), moments.mean()
+        expected.append(weights.copy())
+    found = np.array([rank["local"] for rank in two]).T
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_what_float16_cannot_hold_on_one_rank_is_a_skipped_step_on_all(two: list[dict[str, Any]]) -> None:
+    assert [rank["overflow"] for rank in two] == [(-0.5, 4.0, 1)] * 2
+
+
+@pytest.mark.slow
 def test_the_rank_that_raised_is_named_not_the_one_it_left_waiting(launch: Callable[..., list[Any]]) -> None:
     with pytest.raises(RankFailed, match="rank 1 of 2 ended with exit code 1") as caught:
         launch(fail_in_the_middle_of_a_reduction, None, 2)
     assert "this batch has no labels" in caught.value.message
-
-
-def test_shards_of_a_step_are_disjoint_parts_of_one_global_batch() -> None:
-    from tasks.training.distributed import shard
-
-    whole = shard(103, 12, rank=0, size=1, seed=3, epoch=5)
-    parts = [shard(103, 4, rank=rank, size=3, seed=3, epoch=5) for rank in range(3)]
-    assert whole.shape == (8, 12)
-    assert len(np.unique(whole)) == whole.size
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
-
-
-def test_the_order_is_another_in_every_epoch_and_for_every_seed_and_the_same_when_asked_again() -> None:
-    from tasks.training.distributed import shard
-
-    def order(**changed: int) -> list[int]:
-        return shard(64, 8, **{"rank": 0, "size": 2, "seed": 1, "epoch": 0, **changed}).ravel().tolist()
-
-    assert order() == order()
-    assert order() != order(epoch=1)
-    assert order() != order(seed=2)
-
-
-def test_fewer_rows_than_a_global_batch_are_refused_with_the_batch_that_fits() -> None:
-    from tasks.training.distributed import shard
-
-    with pytest.raises(BadInput, match="at most 5"):
-        shard(11, 8, rank=0, size=2, seed=0, epoch=0)

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.core.errors import BadInput, RankFailed
+from tasks.core.errors import BadInput, OutOfMemory, Preempted, RankFailed, RankRaised
 from tasks.training import forked, launcher, zygote
 
 Run = Callable[..., list[Any]]
@@ -45,6 +45,14 @@ def misbehave(payload: tuple[str, str]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "exit":
         os._exit(7)
+    if what == "preempted":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if what == "memory":
+        raise MemoryError
+    if what == "disk":
+        raise OSError(28, "No space left on device")
+    if what == "input":
+        raise BadInput("rows.csv has no column 'label'", "name the column in source.label")
     time.sleep(600)
 
 
@@ -107,21 +115,97 @@ def test_a_result_larger_than_a_pipe_comes_back_whole(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "how", "quoted"),
+    ("what", "error", "how", "quoted"),
     [
-        ("raise", "rank 1 of 2 ended with exit code 1", "[rank 1] ValueError: this batch has no labels"),
-        ("die", "rank 1 of 2 was killed by SIGKILL", ""),
-        ("exit", "rank 1 of 2 ended with exit code 7", ""),
+        ("raise", RankRaised, "rank 1 of 2 ended with exit code 1", "[rank 1] ValueError: this batch has no labels"),
+        ("die", RankFailed, "rank 1 of 2 was killed by SIGKILL", ""),
+        ("exit", RankFailed, "rank 1 of 2 ended with exit code 7", ""),
+        ("preempted", Preempted, "rank 1 of 2 was ended by SIGTERM from outside", ""),
+        ("memory", OutOfMemory, "rank 1 of 2 ended with exit code 1", "[rank 1] MemoryError"),
+        ("disk", RankFailed, "rank 1 of 2 ended with exit code 1", "[rank 1] OSError: [Errno 28] No space left on"),
     ],
 )
 def test_the_first_bad_end_ends_the_job(
-    run: Run, tmp_path: Path, survivors: Callable[[], list[int]], what: str, how: str, quoted: str
+    run: Run,
+    tmp_path: Path,
+    survivors: Callable[[], list[int]],
+    what: str,
+    error: type[RankFailed],
+    how: str,
+    quoted: str,
 ) -> None:
     with pytest.raises(RankFailed) as caught:
         run(misbehave, (str(tmp_path), what))
+    assert type(caught.value) is error
     assert how in caught.value.message
     assert quoted in caught.value.message
     wait_for(lambda: not survivors())
+
+
+def test_an_error_meant_for_people_reaches_the_caller_as_it_is(run: Run, tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(BadInput) as caught:
+        run(misbehave, (str(tmp_path), "input"), lines.append)
+    assert caught.value.message == "rows.csv has no column 'label'"
+    assert caught.value.fix == "name the column in source.label"
+    assert not [line for line in lines if "Traceback" in line]
+
+
+def lose_a_peer(what: str) -> None:
+    """Rank 1 raises or dies while rank 0 reduces with it, for ever."""
+    import horovod.tensorflow as hvd
+    import tensorflow as tf
+
+    hvd.init()
+    for step in range(1_000_000):
+        if hvd.rank() == 1 and step == 3:
+            if what == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("this batch has no labels")
+        hvd.allreduce(tf.ones(1), name="gradient")
+
+
+@pytest.mark.parametrize(("what", "told"), [("raise", "this batch has no labels"), ("die", "was killed by SIGKILL")])
+def test_the_cause_is_told_and_not_its_consequence(what: str, told: str) -> None:
+    job = forked.Job(f"{__name__}:lose_a_peer", what, 2, 120, {}, 5.0)
+    with pytest.raises(RankFailed, match="rank 1 of 2") as caught:
+        zygote.run(job, print, bool)
+    assert told in caught.value.message
+
+
+def eat(megabytes: int) -> None:
+    """Rank 1 takes so much memory."""
+    if os.environ["HOROVOD_RANK"] == "1":
+        bytearray(megabytes << 20)
+    time.sleep(600)
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A cgroup with 200 MB."""
+    version_1 = Path("/sys/fs/cgroup/memory")
+    folder = (version_1 if version_1.exists() else version_1.parent) / f"updraft-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / ("memory.limit_in_bytes" if version_1.exists() else "memory.max")).write_text(str(200 << 20))
+    except OSError as error:
+        pytest.skip(f"this machine makes no memory cgroups: {error}")
+    yield folder
+    folder.rmdir()
+
+
+def test_what_the_kernel_kills_for_memory_is_told_apart(small_cgroup: Path) -> None:
+    program = (
+        f"import os, sys; sys.path[:] = {sys.path!r}\n"
+        f"open('{small_cgroup}/cgroup.procs', 'w').write(str(os.getpid()))\n"
+        "from tasks.training import forked\n"
+        "try:\n"
+        f"    forked.run(forked.Job('{__name__}:eat', 800, 2, 60, {{}}, 1.0), print, bool)\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert done.stdout.startswith("OutOfMemory rank 1 of 2 was killed by the kernel")
 
 
 def test_out_of_time_even_if_a_rank_ignores_sigterm(run: Run, tmp_path: Path, survivors: Callable[[], Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import BadInput
+from tasks.training.checkpoint import Checkpoints
 from tasks.training.loop import Job, fit, weights_digest
 from tests.digits import open_platform, project
 
@@ -23,7 +24,7 @@ except UpdraftError as error:
 """
 
 
-def _job(rows: int = 200, checkpoints: Path | None = None, **overrides: object) -> Job:
+def _job(rows: int = 200, checkpoints: Checkpoints | None = None, **overrides: object) -> Job:
     platform, spec = open_platform(), project({"training.epochs": 2, **overrides})
     data = platform.data(spec, rows)
     folders = (platform.store.fetch(data[name][0].folder) for name in ("dataset", "transform"))
@@ -46,9 +47,10 @@ def test_weights_follow_from_the_job_alone(home: Path) -> None:
 
 
 def test_a_job_killed_after_its_last_epoch_has_nothing_left_to_train(home: Path, tmp_path: Path) -> None:
-    first, lines = _digest(_job(checkpoints=tmp_path))
+    checkpoints = Checkpoints(str(tmp_path), "checkpoints")
+    first, lines = _digest(_job(checkpoints=checkpoints))
     assert len(lines) == 2
-    assert _digest(_job(checkpoints=tmp_path)) == (first, [])
+    assert _digest(_job(checkpoints=checkpoints)) == (first, [])
 
 
 def test_fewer_rows_than_a_batch_are_refused(home: Path) -> None:

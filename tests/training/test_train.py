@@ -1,132 +1,138 @@
-"""The train stage with two Horovod ranks: what it leaves, which trial it takes, and that a kill changes nothing."""
+"""The train stage with two Horovod ranks: which trials it takes, what it leaves, and what its model starts from."""
 
 import json
-import logging
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from tasks.core.artifacts import Manifest
+from tasks.core.errors import StageFailed
 from tasks.core.settings import settings
-from tasks.core.stages import Context, Outcome, execute
 from tasks.training.loop import weights_digest
-from tasks.training.train import best_trial
-from tests.digits import Platform, open_platform, project
-from tests.stages import stage
-
-OVERRIDES = {"training.ranks": 2, "training.epochs": 6, "model.family": "convnet", "model.filters": [4]}
-ROWS = 240
-TARGET = "tasks.training.train:train"
-PARAMS = {"model.dropout": 0.4, "training.learning_rate": 0.01, "model.units": [24]}
-
-KILLED = """
-import logging, os, signal
-from tests.training.test_train import train
-
-class KillAfterThreeEpochs(logging.Handler):
-    def emit(self, record):
-        if "epoch 3/" in record.getMessage():
-            os.kill(os.getpid(), signal.SIGKILL)
-
-logging.getLogger("updraft").setLevel(logging.INFO)
-logging.getLogger("updraft").addHandler(KillAfterThreeEpochs())
-train()
-"""
+from tasks.training.train import best_trials
+from tests.digits import Platform, open_platform
+from tests.training.trained import OVERRIDES, PARAMS, run_train
 
 
-@stage("tune", "description", reproducible=False)
-def _trial(ctx: Context) -> Outcome:
-    return Outcome(metrics=json.loads(ctx.spec.description))
+class Case:
+    """A platform on which the stage ran for one model, for two, and for a deeper one that starts from those."""
 
+    def __init__(self) -> None:
+        self.platform: Platform = open_platform()
+        self.one = run_train({**OVERRIDES, "training.epochs": 4}, platform=self.platform)
+        self.two = run_train({**OVERRIDES, "training.epochs": 2, "training.ensemble": 2}, platform=self.platform)
+        self.platform.registry.register("digits", "key", "digits/package/key", {"candidate": self.two.key})
+        self.lines: list[str] = []
+        deeper = {"model.filters": [4, 4], "model.start": {"version": 1, "frozen_epochs": 1}}
+        self.started = run_train({**OVERRIDES, **deeper, "training.epochs": 2}, self.lines.append, self.platform)
 
-def train(platform: Platform | None = None) -> Manifest:
-    """Executes the stage over digits and two trials, of which the second is the better one."""
-    platform, spec = platform or open_platform(), project(OVERRIDES)
-    trials = [
-        {"number": 0, "params": {}, "value": 0.5, "loss": 1.0},
-        {"number": 1, "params": PARAMS, "value": 0.75, "loss": 1.0},
-    ]
-    tune = [
-        execute(
-            _trial,
-            spec.model_copy(update={"description": json.dumps(trial)}),
-            {},
-            store=platform.store,
-            registry=platform.registry,
-        )
-        for trial in trials
-    ]
-    return platform.run(TARGET, spec, tune=tune, **platform.data(spec, ROWS))
+    def file(self, manifest: Manifest, name: str) -> Path:
+        """One of the artifact's files."""
+        return self.platform.store.fetch(f"{manifest.folder}/{name}")
+
+    def json(self, manifest: Manifest, name: str) -> dict:
+        """What such a file holds."""
+        return json.loads(self.file(manifest, name).read_text())
+
+    def model(self, manifest: Manifest) -> keras.Model:
+        """The trained one."""
+        return keras.models.load_model(self.file(manifest, "model.keras"), compile=False)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Platform, Manifest]:
-    """A platform on which the stage ran once, and its manifest."""
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """See `Case`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UPDRAFT_HOME", str(tmp_path_factory.mktemp("undisturbed")))
+        patch.setenv("UPDRAFT_HOME", str(tmp_path_factory.mktemp("trained")))
         settings.cache_clear()
-        platform = open_platform()
-        manifest = train(platform)
+        made = Case()
     settings.cache_clear()
-    return platform, manifest
-
-
-def _file(platform: Platform, manifest: Manifest, name: str) -> Path:
-    return platform.store.fetch(f"{manifest.folder}/{name}")
+    return made
 
 
 @pytest.mark.slow
-def test_trains_the_best_trial_with_every_rank(undisturbed: tuple[Platform, Manifest]) -> None:
-    platform, manifest = undisturbed
-    assert manifest.metrics["ranks"] == 2
-    assert manifest.metrics["trial"] == 1
-    assert manifest.metrics["epochs"] == 6
-    assert json.loads(_file(platform, manifest, "params.json").read_text()) == {"trial": 1, "params": PARAMS}
-
-    history = json.loads(_file(platform, manifest, "history.json").read_text())
+def test_trains_the_best_trial_with_every_rank(case: Case) -> None:
+    metrics = case.one.metrics
+    assert (metrics["ranks"], metrics["trial"], metrics["epochs"]) == (2, 1, 4)
+    assert case.json(case.one, "params.json") == {"trial": 1, "params": PARAMS}
+    history = case.json(case.one, "history.json")
     rates = [epoch["learning_rate"] for epoch in history]
     assert rates == sorted(rates, reverse=True)
-    assert rates[-1] < 1e-6 < 0.009 < rates[0] + 0.001
-    assert history[-1]["loss"] < history[0]["loss"] / 2
-    assert _file(platform, manifest, "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert rates[-1] < 1e-6 < 0.008 < rates[0] + 0.001
+    assert history[-1]["loss"] < history[0]["loss"] * 0.9
+    assert all(metrics[name] == history[-1][name] for name in ("loss", "val_loss", "accuracy", "val_accuracy"))
+    assert case.file(case.one, "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
-def test_the_saved_model_is_the_trained_one(undisturbed: tuple[Platform, Manifest]) -> None:
-    platform, manifest = undisturbed
-    model = keras.models.load_model(_file(platform, manifest, "model.keras"), compile=False)
-    assert weights_digest(model) == manifest.metrics["weights_digest"]
-    assert model.get_layer("dense").units == 24, "the winning trial's parameters were not applied"
+def test_the_saved_model_is_the_trained_one(case: Case) -> None:
+    model = case.model(case.one)
+    assert weights_digest(model) == case.one.metrics["weights_digest"]
+    assert 24 in {layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)}, (
+        "the winning trial's parameters were not applied"
+    )
 
 
 @pytest.mark.slow
-def test_killed_half_way_it_resumes_to_the_very_same_weights(
-    undisturbed: tuple[Platform, Manifest], home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1"})
-    assert killed.returncode == -signal.SIGKILL
-    checkpoints = list((home / "work").glob("digits-train-*/checkpoints/*.npz"))
-    assert len(checkpoints) == 1, "the kill left no checkpoint, or a published artifact"
-
-    with caplog.at_level(logging.INFO, "updraft"):
-        manifest = train()
-    assert manifest.cache == "MISS"
-    assert manifest.metrics == undisturbed[1].metrics
-    lines = [record.getMessage() for record in caplog.records if "] epoch " in record.getMessage()]
-    done = int(checkpoints[0].stem.removeprefix("epoch-"))
-    assert done >= 2
-    assert [line.split()[3] for line in lines] == [f"{epoch}/6" for epoch in range(done + 1, 7)]
-    assert not list((home / "work").glob("digits-train-*")), "checkpoints of a published model are left behind"
+def test_an_ensemble_is_of_the_best_completed_trials(case: Case) -> None:
+    metrics = case.two.metrics
+    assert [member["trial"] for member in metrics["members"]] == [1, 0]
+    assert case.json(case.two, "params.json") == {"trial 1": PARAMS, "trial 0": {"model.units": [12]}}
+    histories = case.json(case.two, "history.json")
+    assert {name: len(history) for name, history in histories.items()} == {"trial 1": 2, "trial 0": 2}
+    pictures = {name for name in case.two.outputs if name.endswith(".png")}
+    assert len(pictures) == 2
+    assert all(case.file(case.two, name).read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
-def _manifest(number: int, value: float, loss: float) -> Manifest:
-    metrics = {"number": number, "params": {}, "value": value, "loss": loss}
-    return Manifest(project="p", stage="tune", partition=None, key="k", digest="d", metrics=metrics)
+@pytest.mark.slow
+def test_an_ensemble_is_one_model(case: Case) -> None:
+    model, random = case.model(case.two), np.random.default_rng(0)
+    assert weights_digest(model) == case.two.metrics["weights_digest"]
+    shapes = {given.name: given.shape[1:] for given in model.inputs}
+    rows = {"image": random.integers(0, 256, (5, *shapes["image"]), np.uint8)}
+    rows["features"] = random.standard_normal((5, *shapes["features"])).astype(np.float32)
+    assert model(rows).shape == (5, 10)
+
+
+@pytest.mark.slow
+def test_a_model_starts_from_a_version_and_says_so(case: Case) -> None:
+    (line,) = [line for line in case.lines if "start:" in line]
+    assert line.startswith("[rank 0] start: "), "each rank tells it"
+    counts = [int(word) for word in line.split() if word.isdigit()]
+    assert 2 <= counts[0] < counts[1]
+    assert case.started.metrics["epochs"] == 2
+    assert case.started.parts["outside"] == {"start": f"digits version 1 ({case.two.key[:12]})"}
+
+
+@pytest.mark.slow
+def test_checkpoints_of_what_is_published_are_removed_by_the_next_training(case: Case) -> None:
+    left = {path.split("/")[2] for path in case.platform.store.list("digits/checkpoints")}
+    assert left == {case.started.key}
+
+
+def _manifest(*trials: tuple[int, str, dict, float, float]) -> Manifest:
+    told = [
+        {"number": number, "state": state, "params": params, "value": value, "loss": loss, "epochs": 2}
+        for number, state, params, value, loss in trials
+    ]
+    return Manifest(
+        project="p", stage="tune", partition=None, key="k", digest="d", metrics={"trials": told, "study": "s"}
+    )
+
+
+A, B, C = ({"model.depth": depth} for depth in (1, 2, 3))
+WORKERS = [
+    _manifest((0, "COMPLETE", A, 0.8, 0.5), (3, "PRUNED", C, 0.99, 0.1), (4, "COMPLETE", B, 0.9, 0.3)),
+    _manifest((1, "COMPLETE", A, 0.9, 0.3), (2, "COMPLETE", B, 0.9, 0.2), (5, "FAIL", C, 0.0, 9.0)),
+]
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(1, [2]), (2, [2, 1]), (3, [2, 1])])
+def test_best_trials_have_different_parameters(count: int, numbers: list[int]) -> None:
+    assert [trial["number"] for trial in best_trials(WORKERS, count)] == numbers
 
 
 @pytest.mark.parametrize(
@@ -138,5 +144,11 @@ def _manifest(number: int, value: float, loss: float) -> Manifest:
     ],
     ids=["higher value", "lower loss among equals", "lower number among equals"],
 )
-def test_best_trial(trials: list[tuple[int, float, float]], winner: int) -> None:
-    assert best_trial([_manifest(*trial) for trial in trials])["number"] == winner
+def test_the_best_trial(trials: list[tuple[int, float, float]], winner: int) -> None:
+    study = _manifest(*((number, "COMPLETE", {"n": number}, value, loss) for number, value, loss in trials))
+    assert best_trials([study], 1)[0]["number"] == winner
+
+
+def test_a_study_without_a_completed_trial_is_no_study() -> None:
+    with pytest.raises(StageFailed, match="no trial of the study was completed"):
+        best_trials([_manifest((0, "PRUNED", A, 0.8, 0.5))], 1)

@@ -1,145 +1,227 @@
-"""Trials give the same answers in any order and any process, share one study, and leave none of theirs running."""
+"""Trials are the same in any process, judged on validation rows alone, resumed to the bit, and searched once."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import replace
-from tasks.core.errors import BadInput
-from tasks.core.pipeline import trial_name
-from tasks.training.study import STARTUP_TRIALS, run_trial, storage_url
+from tasks.core.errors import StageFailed
+from tasks.core.pipeline import worker_name
+from tasks.core.settings import settings
+from tasks.training import earlier
+from tasks.training.study_storage import storage_url
 from tests.digits import open_platform, project
 
 TARGET = "tasks.training.tune:tune"
-TUNING = project().tuning
+ROWS = 200
+SHORT = {"tuning.trials": 1, "tuning.epochs": 1}
+LONG = {"tuning.trials": 2, "tuning.epochs": 6}
 
-FRESH = """
-from tests.training.test_tune import run_trials
-print(run_trials([2])[2].to_json())
-"""
-
-PROCESS = """
-import json, sys
-from tasks.core.spec import Tuning
-from tasks.training.study import run_trial
-tuning, number = Tuning.model_validate_json(sys.argv[1]), int(sys.argv[2])
-print(json.dumps(run_trial("shared", tuning, number, lambda params: (params["model.dropout"], number / 10))))
-"""
-
-KILLED = """
-import os, signal, sys
-from tasks.core.spec import Tuning
-from tasks.training.study import run_trial
-tuning = Tuning.model_validate_json(sys.argv[1])
-run_trial("killed", tuning, 3, lambda params: os.kill(os.getpid(), signal.SIGKILL))
+WORKER = """
+import json, logging, sys
+from tests.training.test_tune import run
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+print(run(json.loads(sys.argv[1]), worker=int(sys.argv[2])).to_json())
 """
 
 
-def _dropout(number: int, study: str = "a", seed: int = 0) -> float:
-    tuning = TUNING.model_copy(update={"seed": seed})
-    return run_trial(study, tuning, number, lambda params: (0.5, 0.5))["params"]["model.dropout"]
+def run(changes: dict[str, Any] | None = None, worker: int = 0, rows: int = ROWS) -> Manifest:
+    """Executes the stage as one worker."""
+    platform, spec = open_platform(), project(changes)
+    return platform.run(TARGET, spec, worker_name(worker), **platform.data(spec, rows))
 
 
-def _states(study: str) -> list[TrialState]:
-    return [trial.state for trial in optuna.load_study(study_name=study, storage=storage_url()).trials]
+def start(changes: dict[str, Any], worker: int = 0, home: Path | None = None) -> subprocess.Popen[str]:
+    """The same in a process of its own, its log on stdout."""
+    environment = {**os.environ, "UPDRAFT_HOME": str(home or settings().home)}
+    command = [sys.executable, "-uc", WORKER, json.dumps(changes), str(worker)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run_trials(numbers: list[int]) -> dict[int, Manifest]:
-    """Executes the stage for each trial, in the order given."""
-    platform, spec = open_platform(), project()
-    data = platform.data(spec, 200)
-    return {number: platform.run(TARGET, spec, trial_name(number), **data) for number in numbers}
+def told(manifest: Manifest, *names: str) -> list[list[Any]]:
+    return [[trial[name] for name in names or trial] for trial in manifest.metrics["trials"]]
+
+
+def states() -> list[str]:
+    (name,) = optuna.get_all_study_names(storage_url())
+    return [trial.state.name for trial in optuna.load_study(study_name=name, storage=storage_url()).trials]
 
 
 @pytest.mark.slow
-def test_a_trial_is_the_same_third_in_this_process_and_first_in_a_fresh_one(home: Path, tmp_path: Path) -> None:
-    here = run_trials([0, 1, 2])
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "UPDRAFT_HOME": str(tmp_path / "fresh")}
-    fresh = subprocess.run([sys.executable, "-c", FRESH], env=environment, capture_output=True, text=True)
-    assert fresh.returncode == 0, fresh.stderr
-    there = Manifest.model_validate_json(fresh.stdout)
-    assert (there.key, there.metrics) == (here[2].key, here[2].metrics)
+def test_trials_are_the_same_whichever_worker_runs_them_in_whichever_process(home: Path, tmp_path: Path) -> None:
+    here = run()
+    there = start({}, worker=1, home=tmp_path / "fresh")
+    out, err = there.communicate()
+    assert there.returncode == 0, err
+    assert '"trials": []' in out, "the first worker tells of all"
+    first = start({}, home=tmp_path / "fresh")
+    out, err = first.communicate()
+    assert first.returncode == 0, err
+    collected = Manifest.model_validate_json(out[out.index("\n{") :])
+    assert (collected.key, collected.metrics) == (here.key, here.metrics)
+    assert "trial 0" not in out
+    assert not [*open_platform().store.list("digits/checkpoints")]
 
 
 @pytest.mark.slow
 def test_asking_for_more_trials_keeps_those_that_ran(home: Path) -> None:
-    first = run_trials([0])[0]
-    platform, more = open_platform(), project({"tuning.trials": 50})
-    again = platform.run(TARGET, more, trial_name(0), **platform.data(more, 200))
-    assert (again.cache, again.key) == ("HIT", first.key)
-    platform.run(TARGET, more, trial_name(1), **platform.data(more, 200))
-    (name,) = optuna.get_all_study_names(storage_url())
-    assert _states(name) == [TrialState.COMPLETE] * 2
+    first, two = run(SHORT), SHORT | {"tuning.trials": 2}
+    second = run(two)
+    assert second.metrics["trials"][:1] == first.metrics["trials"]
+    assert (first.metrics["study"], states()) == (second.metrics["study"], ["COMPLETE"] * 2)
+    assert run(two).cache == "HIT"
 
 
-def test_parameters_depend_on_seed_and_number_alone(home: Path) -> None:
-    assert _dropout(1, "a") == _dropout(1, "b") == _dropout(1, "a")
-    assert len({_dropout(0), _dropout(1), _dropout(0, seed=1)}) == 3
+def test_the_test_split_is_never_seen(home: Path) -> None:
+    platform, spec = open_platform(), project(SHORT)
+    data = platform.data(spec, ROWS)
+    for (manifest,) in data.values():
+        gone = [path for path in (settings().home / "store" / manifest.folder).glob("test*")]
+        assert gone
+        for path in gone:
+            path.unlink()
+    assert platform.run(TARGET, spec, worker_name(0), **data).metrics["best"]
 
 
-def test_parameters_come_from_the_space_and_have_the_spec_s_types(home: Path) -> None:
-    space = {
-        "training.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
-        "training.batch_size": {"low": 8, "high": 16, "integer": True},
-        "model.units": {"values": [[16], [32, 16]]},
-        "model.activation": {"values": ["relu", "gelu"]},
-    }
-    spec = project({"tuning.space": space})
-    for number in range(4):
-        params = run_trial("types", spec.tuning, number, lambda params: (0.5, 0.5))["params"]
-        assert params.keys() == space.keys()
-        assert 0.001 <= params["training.learning_rate"] <= 0.1
-        assert params["training.batch_size"] in range(8, 17)
-        assert params["model.units"] in ([16], [32, 16])
-        assert params["model.activation"] in ("relu", "gelu")
-        assert replace(spec, params).training.batch_size == params["training.batch_size"]
-
-
-def test_later_trials_learn_from_earlier_ones(home: Path) -> None:
-    def objective(params: dict[str, float]) -> tuple[float, float]:
-        return -abs(params["model.dropout"] - 0.4), 0.0
-
-    found = [run_trial("tpe", TUNING, n, objective)["params"]["model.dropout"] for n in range(STARTUP_TRIALS + 10)]
-    random, guided = found[:STARTUP_TRIALS], found[STARTUP_TRIALS:]
-    assert sum(abs(x - 0.4) for x in guided) / len(guided) < sum(abs(x - 0.4) for x in random) / len(random)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manifest]:
+    """What `LONG` comes to when nobody is killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPDRAFT_HOME", str(tmp_path_factory.mktemp("undisturbed")))
+        settings.cache_clear()
+        found = run(LONG)
+    settings.cache_clear()
+    yield found
 
 
 @pytest.mark.slow
-def test_processes_share_a_study_that_none_of_them_found(home: Path) -> None:
-    command = [sys.executable, "-c", PROCESS, TUNING.model_dump_json()]
-    processes = [
-        subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for n in range(6)
-    ]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 6, outputs
-    results = [json.loads(out) for out, _ in outputs]
-    assert [result["number"] for result in results] == list(range(6))
-    assert _states("shared") == [TrialState.COMPLETE] * 6
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_worker_killed_in_the_middle_of_a_trial_loses_nothing(
+    undisturbed: Manifest,
+    home: Path,
+    database: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if database == "postgresql":
+        monkeypatch.setenv("UPDRAFT_STUDY_DATABASE_URL", request.getfixturevalue("postgres").database())
+        settings.cache_clear()
+    killed = start(LONG)
+    assert killed.stdout
+    for line in killed.stdout:
+        if line.startswith("trial 1: epoch 3"):
+            break
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert states() == ["COMPLETE", "RUNNING"]
+    resumed = start(LONG)
+    out, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert "trial 1: epoch 6" in out
+    assert "trial 1: epoch 2" not in out, "it goes on from its checkpoint"
+    assert "trial 0: " not in out
+    assert states() == ["COMPLETE", "COMPLETE"]
+    assert Manifest.model_validate_json(out[out.index("\n{") :]).metrics["trials"] == undisturbed.metrics["trials"]
 
 
-def test_a_killed_attempt_is_marked_failed_by_the_next(home: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, TUNING.model_dump_json()])
-    assert killed.returncode == -signal.SIGKILL
-    assert _states("killed") == [TrialState.RUNNING]
-    run_trial("killed", TUNING, 4, lambda params: (0.5, 0.5))
-    assert _states("killed") == [TrialState.RUNNING, TrialState.COMPLETE], "another trial's attempt is not ours to end"
-    run_trial("killed", TUNING, 3, lambda params: (0.5, 0.5))
-    assert _states("killed") == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+@pytest.mark.slow
+def test_each_epoch_feeds_the_pruner(home: Path) -> None:
+    space = {"training.learning_rate": {"values": [0.01, 1e-6]}}
+    found = run({"tuning.sampler": "grid", "tuning.space": space, "tuning.pruner": "asha", "tuning.epochs": 4})
+    good, bad = found.metrics["trials"]
+    assert (good["state"], good["epochs"], len(good["scores"])) == ("COMPLETE", 4, 4)
+    assert (bad["state"], bad["epochs"], bad["scores"]) == ("PRUNED", 1, [bad["value"]])
+    assert found.metrics["best"] == good["params"]
 
 
-def test_a_failing_trial_is_marked_failed(home: Path) -> None:
-    def fail(params: object) -> tuple[float, float]:
-        raise BadInput("no such activation", "")
+@pytest.mark.slow
+def test_cross_validation_judges_by_the_mean_over_the_folds(home: Path) -> None:
+    found = run(SHORT | {"tuning.cross_validate": True, "split.folds": 3})
+    (trial,) = found.metrics["trials"]
+    assert trial["epochs"] == 3
+    assert len(trial["scores"]) == 3
+    assert trial["value"] == trial["scores"][-1]
+    single = run(SHORT | {"split.folds": 3}).metrics["trials"][0]
+    assert (single["params"], single["value"] != trial["value"]) == (trial["params"], True)
 
-    with pytest.raises(BadInput):
-        run_trial("failing", TUNING, 0, fail)
-    assert _states("failing") == [TrialState.FAIL]
+
+@pytest.mark.slow
+def test_several_objectives_weigh_score_latency_and_size(home: Path) -> None:
+    space = {"model.units": {"values": [[4], [256, 256]]}}
+    objectives = {"tuning.sampler": "nsga2", "tuning.objectives": ("score", "latency", "size")}
+    found = run(SHORT | objectives | {"tuning.trials": 4, "tuning.space": space}).metrics["trials"]
+    sizes = {str(trial["params"]["model.units"]): trial["objectives"]["size"] for trial in found}
+    assert sizes["[256, 256]"] > 10 * sizes["[4]"] > 0
+    for trial in found:
+        assert trial["objectives"]["score"] == trial["value"]
+        assert 0 < trial["objectives"]["latency"] < 1000
+
+
+@pytest.mark.slow
+def test_what_cannot_be_trained_is_told_and_the_study_goes_on(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    space = {"training.loss": {"values": ["mse", "cross_entropy"]}, "training.label_smoothing": {"values": [0.1]}}
+    changes = SHORT | {"tuning.trials": 2, "tuning.sampler": "grid", "tuning.space": space}
+    with caplog.at_level("INFO", "updraft"):
+        found = run(changes)
+    assert told(found, "state") == [["FAIL"], ["COMPLETE"]]
+    assert "label_smoothing goes with cross_entropy" in found.metrics["trials"][0]["why"]
+    assert "label_smoothing goes with cross_entropy" in caplog.text
+
+
+def test_a_study_without_a_score_is_a_failure_that_says_why(home: Path) -> None:
+    space = {"training.loss": {"values": ["mse"]}, "training.label_smoothing": {"values": [0.1]}}
+    with pytest.raises(StageFailed, match="label_smoothing goes with cross_entropy"):
+        run({"tuning.sampler": "grid", "tuning.space": space})
+
+
+@pytest.mark.slow
+def test_new_data_begins_with_the_last_study_s_best_and_old_data_is_a_hit(home: Path) -> None:
+    two = SHORT | {"tuning.trials": 2}
+    first = run(two)
+    assert first.parts["outside"] == {"earlier": None}
+    assert (run(two).cache, run(two, worker=1).cache) == ("HIT", "MISS")
+    second = run(two, rows=220)
+    assert second.metrics["trials"][0]["params"] == first.metrics["best"]
+    assert second.metrics["study"] != first.metrics["study"]
+    assert run(two, rows=220).cache == "HIT"
+    assert run(SHORT | {"tuning.trials": 3}, rows=220).metrics["trials"][:2] == second.metrics["trials"]
+
+
+@pytest.mark.slow
+def test_within_the_interval_new_data_takes_the_last_study_s_parameters(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekly = SHORT | {"tuning.retune_every": 7}
+    searched = run(weekly)
+    assert "reused" not in searched.metrics
+    for rows, days in ((220, 3), (240, 6)):
+        later = searched.created_at + timedelta(days=days)
+        monkeypatch.setattr(earlier, "_now", lambda later=later: later)
+        reused = run(weekly, rows=rows)
+        assert reused.metrics["reused"]["study"] == searched.metrics["study"]
+        assert reused.metrics["reused"]["searched_at"] == searched.created_at.isoformat()
+        assert reused.metrics["trials"] == searched.metrics["trials"]
+        assert run(weekly, worker=1, rows=rows).metrics["trials"] == []
+    monkeypatch.setattr(earlier, "_now", lambda: searched.created_at + timedelta(days=8))
+    assert run(weekly, rows=240).cache == "HIT", "no new data, nothing to search for"
+    assert "reused" not in run(weekly, rows=260).metrics
+    other = weekly | {"tuning.epochs": 2}
+    assert "reused" not in run(other, rows=280).metrics, "another search was asked for"
+
+
+def test_a_lost_artifact_is_made_again_without_a_trial(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = run(SHORT)
+    open_platform().store.delete(first.folder)
+    with caplog.at_level("INFO", "updraft"):
+        again = run(SHORT)
+    assert (again.cache, again.metrics) == ("MISS", first.metrics)
+    assert "trial 0" not in caplog.text

@@ -7,9 +7,9 @@ from pydantic import AfterValidator, Field, model_validator
 from tasks.core.spec.base import Name, Section
 
 ACTIVATIONS = (
-    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
+    *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh"),
     *("leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink"),
-    *("softplus", "softsign", "sparse_plus", "squareplus", "swish", "tanh", "tanh_shrink", "threshold"),
+    *("softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink"),
 )
 """Keras' elementwise activations; named here since nothing in ``tasks.core`` imports Keras."""
 
@@ -84,7 +84,7 @@ class Model(Section):
     scale: float = Field(1.0, gt=0, le=4)
     """Multiplies the channels (alexnet, mobilenet, efficientnet)."""
     activation: Activation = "relu"
-    """Any elementwise activation of Keras."""
+    """Any elementwise activation of Keras; mobilenet and efficientnet keep their own inside."""
     normalization: Literal["none", "batch", "layer", "group"] | None = None
     """After each layer; null: what the family was published with."""
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from tasks.core.spec.base import Name, Section
 from tasks.core.spec.data import RESERVED, Image, Online, Sampling, Source, Split, Validation
-from tasks.core.spec.features import Feature, ImageFeature, TableFeature, check_columns
+from tasks.core.spec.features import Feature, ImageFeature, Sequence, TableFeature, TextTerms, check_columns
 from tasks.core.spec.gates import Gate
 from tasks.core.spec.model import IMAGE_FAMILIES, TABLE_FAMILIES, Model
 from tasks.core.spec.operations import Monitoring, Schedules, Serving
@@ -121,6 +121,9 @@ class Project(Section):
 
     @model_validator(mode="after")
     def _augmentation_fits_the_data(self) -> Self:
+        words = [f.group for f in self.features if isinstance(f, TextTerms) and isinstance(f.encode, Sequence)]
+        if words and self.training.augmentation.mixup:
+            raise ValueError(f"training.augmentation.mixup: there is nothing between two words of {', '.join(words)}")
         plain = Augmentation(mixup=self.training.augmentation.mixup)
         if self.image is None and self.training.augmentation != plain:
             raise ValueError("training.augmentation: rows of a table have no pixels; they take mixup alone")

@@ -138,4 +138,6 @@ class Training(Section):
     def _local(self) -> Self:
         if self.sync_every > 1 and self.accumulate > 1:
             raise ValueError("sync_every and accumulate are two ways to step less often: give one of them")
+        if self.sync_every > 1 and self.compress:
+            raise ValueError("sync_every sends weights, and compress is for gradients: give one of them")
         return self

@@ -11,7 +11,7 @@ from tasks.core.errors import BadInput
 from tasks.core.settings import settings
 from tasks.core.store import Files, open_files
 from tasks.data.infer import sizes
-from tasks.data.infer.classes import Classes, find_classes
+from tasks.data.infer.classes import Target, find_classes
 from tasks.data.infer.features import image_features, table_features
 from tasks.data.infer.layout import Layout, find_layout
 from tasks.data.infer.paths import TABLES, suffix
@@ -22,9 +22,6 @@ from tasks.data.infer.span import Span, find_span
 from tasks.data.infer.table import Table, read_table
 
 Values = dict[str, Any]
-
-FEW = 100
-"""Rows below which no figure means much."""
 
 WORDY = 5
 """Columns of which one is a text, for the task to be one of texts."""
@@ -78,10 +75,11 @@ def _table(uri: str, layout: Layout, table: Table) -> Draft:
     if not table.columns:
         why = "; ".join(f"{name}: {reason}" for name, reason in table.unused.items()) or "there is no other column"
         raise BadInput(f"{uri}: no column that features could be made from ({why}).", "Give data with such columns.")
-    rules = [*column_rules(table.columns), *entity_rules(table.entity, table.event_time is not None)]
+    named = (*table.target.profiles, *table.columns)
+    rules = [*column_rules(named), *entity_rules(table.entity, table.event_time is not None)]
     nullable = table.nullable(rules)
     texts = sum(column.type == "text" for column in table.columns)
-    task = "text_classification" if WORDY * texts >= len(table.columns) else "tabular_classification"
+    task = f"{'text' if WORDY * texts >= len(table.columns) else 'tabular'}_{table.target.kind}"
     columns = [
         {"name": each.name, "type": each.type} | ({"nullable": True} if each.name in nullable else {})
         for each in table.columns
@@ -89,18 +87,17 @@ def _table(uri: str, layout: Layout, table: Table) -> Draft:
     source = _roles(table) | {"columns": columns}
     if layout.pattern != "*":
         source = {"files": layout.pattern} | source
-    rows = sum(table.classes.counts.values())
     bad = _share(table, table.bad(rules, nullable).mean())
     return _draft(
         _described(table.label, f"the texts in {_tail(uri)}" if texts else f"the columns of {_tail(uri)}", task),
         table.span,
-        table.classes,
+        table.target,
         source={"uri": _address(uri), "format": "table"} | source,
         validation=_validation(bad, table.span),
         features=table_features(table.columns),
-        model=sizes.perceptron(rows, texts > 0),
+        model=sizes.perceptron(table.target.rows, texts > 0),
         rules=rules,
-        notes=[*_notes(table.classes, bad), *(f"{name}: not used; {why}" for name, why in table.unused.items())],
+        notes=[*_notes(table.target, bad), *(f"{name}: not used; {why}" for name, why in table.unused.items())],
     )
 
 
@@ -112,8 +109,9 @@ def _labelled_images(uri: str, files: Files, layout: Layout, table: Table, say: 
     source = _roles(table) | {"labels": layout.pattern, "image": layout.image}
     if table.entity is None:
         source["entity"] = layout.image
-    bad = _share(table, table.bad([], frozenset(each.name for each in table.columns)).mean()) + pictures.bad
-    return _images(uri, pictures, table.classes, table.span, {"format": "images"} | source, bad, table.label)
+    rules = column_rules(table.target.profiles)
+    bad = _share(table, table.bad(rules, frozenset(each.name for each in table.columns)).mean()) + pictures.bad
+    return _images(uri, pictures, table.target, table.span, {"format": "images"} | source, bad, table.label)
 
 
 def _image_folders(uri: str, files: Files, layout: Layout, span: Span, say: Say) -> Draft:
@@ -123,30 +121,28 @@ def _image_folders(uri: str, files: Files, layout: Layout, span: Span, say: Say)
     return _images(uri, pictures, classes, span, source, pictures.bad, "the class")
 
 
-def _images(
-    uri: str, pictures: Pictures, classes: Classes, span: Span, source: Values, bad: float, label: str
-) -> Draft:
+def _images(uri: str, pictures: Pictures, target: Target, span: Span, source: Values, bad: float, label: str) -> Draft:
     image = pictures.image()
     near = pictures.near <= NEAR
     notes = [] if near else [f"near-duplicates are not sought: {pictures.near:.0%} of the images would fall out"]
     return _draft(
-        _described(label, f"the images in {_tail(uri)}", "image_classification"),
+        _described(label, f"the images in {_tail(uri)}", f"image_{target.kind}"),
         span,
-        classes,
+        target,
         source={"uri": _address(uri)} | source,
         image=image,
         validation=_validation(bad, span) | ({"near_duplicate_bits": NEAR_BITS} if near else {}),
         features=image_features(image),
         model=sizes.convnet(image["height"], image["width"]),
-        rules=image_rules(pictures.widths, pictures.heights),
-        notes=[*_notes(classes, bad), *notes],
+        rules=[*column_rules(target.profiles), *image_rules(pictures.widths, pictures.heights)],
+        notes=[*_notes(target, bad), *notes],
     )
 
 
 def _draft(
     head: Values,
     span: Span,
-    classes: Classes,
+    target: Target,
     *,
     source: Values,
     validation: Values,
@@ -157,14 +153,13 @@ def _draft(
     image: Values | None = None,
 ) -> Draft:
     """The sections in the order in which they are read, and those whose size follows from the number of rows."""
-    rows = sum(classes.counts.values())
-    train = sizes.training(rows)
-    sampling = sizes.sampling(classes.counts)
+    train = sizes.training(target.rows)
+    classes, sampling = target.classes(), target.sampling()
     values = {
         **head,
         "start": span.start,
         **({"end": span.end} if span.end else {}),
-        "classes": list(classes.counts),
+        **({"classes": classes} if classes else {}),
         "source": source,
         **({"image": image} if image else {}),
         "validation": validation,
@@ -173,18 +168,19 @@ def _draft(
         **({"sampling": sampling} if sampling else {}),
         "model": model,
         "training": train,
-        "tuning": sizes.tuning(rows, train["epochs"], model["units"]),
-        "gates": sizes.gates(classes.counts),
+        "tuning": sizes.tuning(target.rows, train["epochs"], model["units"]),
+        "gates": target.gates(),
     }
     comments = {
-        "classes": f"{rows:,} rows: {classes.described()}.",
-        "gates": "Better than knowing only how frequent each class is; raise these once you know what is possible.",
+        "classes" if classes else "task": f"{target.rows:,} rows: {target.described()}.",
+        "gates": f"Better than {target.easy}; raise these once you know what is possible.",
     }
     return Draft(values, comments, rules, notes)
 
 
 def _described(label: str, what: str, task: str) -> Values:
-    return {"description": f"Tells {label} from {what}.", "task": task}
+    verb = "Predicts" if task.endswith("_regression") else "Tells"
+    return {"description": f"{verb} {label} from {what}.", "task": task}
 
 
 def _roles(table: Table) -> Values:
@@ -203,17 +199,8 @@ def _validation(bad: float, span: Span) -> Values:
     return {"tolerated": min(0.5, max(0.05, math.ceil(200 * bad) / 100))} | late
 
 
-def _notes(classes: Classes, bad: float) -> list[str]:
-    notes = []
-    if classes.strays:
-        labels = ", ".join(f"{label!r} ({count})" for label, count in classes.strays.items())
-        notes.append(f"too rare to be classes, rows with them will be quarantined: {labels}")
-    if bad:
-        notes.append(f"{bad:.1%} of the rows looked at would be quarantined")
-    rows, least = sum(classes.counts.values()), min(classes.counts.values())
-    if rows < FEW or least < 10:
-        notes.append(f"{rows:,} rows, {least} of the rarest class: too few for figures that mean much")
-    return notes
+def _notes(target: Target, bad: float) -> list[str]:
+    return [*target.notes(), *([f"{bad:.1%} of the rows looked at would be quarantined"] if bad else [])]
 
 
 def _share(table: Table, bad: float) -> float:

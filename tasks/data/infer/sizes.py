@@ -64,6 +64,11 @@ def gates(counts: Mapping[str, int]) -> list[dict[str, Any]]:
     ]
 
 
+def number_gates() -> list[dict[str, Any]]:
+    """Better than always saying the mean, and no worse than the champion."""
+    return [{"metric": "r2", "min": 0.05}, {"metric": "r2", "beats": "champion", "tolerance": 0.02}]
+
+
 def sampling(counts: Mapping[str, int]) -> dict[str, Any]:
     """Class weights where the largest class is three times the smallest, or more."""
     return {"balance": "class_weights"} if max(counts.values()) >= 3 * min(counts.values()) else {}

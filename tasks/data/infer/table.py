@@ -9,13 +9,12 @@ import numpy as np
 from tasks.core.errors import BadInput
 from tasks.core.spec import RESERVED
 from tasks.core.store import Files
-from tasks.data.infer.classes import Classes, find_classes, label_counts
+from tasks.data.infer.classes import Target, find_target
 from tasks.data.infer.columns import Profile, find_entity, find_label, find_times, profile
 from tasks.data.infer.layout import Layout
 from tasks.data.infer.rules import Rule, broken
 from tasks.data.infer.sample import Sample, Say, read_sample
 from tasks.data.infer.span import Span, find_span
-from tasks.runtime.rows import parse
 
 NULLS = 0.01
 """Share of missing values up to which a row without one is taken for a mistake."""
@@ -35,7 +34,7 @@ class Table:
 
     sample: Sample
     label: str
-    classes: Classes
+    target: Target
     entity: Profile | None
     event_time: Profile | None
     known_time: str | None
@@ -52,9 +51,9 @@ class Table:
 
     def bad(self, rules: Sequence[Rule], nullable: frozenset[str]) -> np.ndarray:
         """Mask of the kept rows that would be quarantined, as far as a row alone shows it."""
-        mask = broken(rules, {each.name: each for each in self.columns}, len(self.sample.rows))
-        labels = parse(self.sample.column(self.label), "category")[0].to_pylist()
-        mask |= np.array([label not in self.classes.counts for label in labels], bool)
+        profiles = {each.name: each for each in (*self.target.profiles, *self.columns)}
+        mask = broken(rules, profiles, len(self.sample.rows))
+        mask |= self.target.bad(self.sample.column(self.label))
         for each in (self.entity, self.event_time):
             if each is not None:
                 mask |= each.missing | each.wrong
@@ -75,7 +74,7 @@ def read_table(files: Files, layout: Layout, label: str | None, today: date, say
     if not sample.rows:
         raise BadInput(f"{files.uri}: the table has no rows.", "Give data with rows, and a header or keys.")
     label = find_label(sample, label)
-    classes = find_classes(label_counts(sample, label), f"The label {label!r}")
+    target = find_target(sample, label)
     profiles = {name: profile(name, sample.column(name)) for name in sample.columns if name != label}
     event, known = find_times(profiles)
     span = find_span(files, layout, sample, profiles[event] if event else None, today)
@@ -88,7 +87,7 @@ def read_table(files: Files, layout: Layout, label: str | None, today: date, say
     unused |= {found.name: "Updraft itself uses that name" for found in others if found.name in RESERVED}
     columns = tuple(found for found in others if found.name not in unused)
     roles = (profiles.get(entity or ""), profiles.get(event or ""))
-    return Table(sample, label, classes, *roles, known, span, columns, unused)
+    return Table(sample, label, target, *roles, known, span, columns, unused)
 
 
 def _follows(known: Profile, event: Profile) -> bool:
