@@ -39,7 +39,7 @@ class StageOperator(BaseOperator):
         step: name of a step of `tasks.core.pipeline`.
         project: the project's name; its spec is read when the task runs.
         inputs: step name to the manifest path, or paths, of earlier tasks.
-        partition: the date or trial; templated.
+        partition: the date or worker; templated.
         param_fields: DAG param to the spec field that it overrides for this run.
     """
 

@@ -50,11 +50,12 @@ class Context:
     """Everything a stage may touch.
 
     Attributes:
-        partition: the date (``2026-01-01``) or trial (``trial-3``) this call is for; None where a stage has none.
+        partition: the date (``2026-01-01``) or worker (``worker-00``) this call is for; None where a stage has none.
         key: this call's cache key.
         out: the empty folder that becomes the artifact.
         work: a folder that survives a killed attempt, for checkpoints; removed once the artifact is published.
         stopped: asked by long work that holds processes of its own; True when the caller wants it to end.
+        forced: the caller wants all of it done anew in this run.
     """
 
     spec: Project
@@ -64,6 +65,7 @@ class Context:
     partition: str | None
     run_id: str
     stopped: Callable[[], bool] = lambda: False
+    forced: bool = False
     key: str = ""
     out: Path = Path()
     work: Path = Path()
@@ -149,7 +151,7 @@ def execute(
         UpdraftError: the stage failed; nothing of it was published.
     """
     started = time.monotonic()
-    context = Context(spec, inputs, store, registry, partition, run_id, stopped)
+    context = Context(spec, inputs, store, registry, partition, run_id, stopped, force)
     parts = _parts(stage, context, forced_by=run_id if force else None)
     key = digest_json(parts)
     with _only_one(f"{spec.name}-{stage.name}-{key}"):

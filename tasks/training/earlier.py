@@ -12,6 +12,7 @@ from tasks.core.artifacts import Manifest, digest_json
 from tasks.core.errors import UpdraftError
 from tasks.core.pipeline import BUDGET, find_step, worker_name
 from tasks.core.stages import Context, load_manifest
+from tasks.training import start_source
 
 FIRST = worker_name(0)
 """The worker whose artifact tells of the whole study."""
@@ -23,26 +24,27 @@ def state(ctx: Context) -> Mapping[str, Any]:
     Returns:
         Either ``earlier``, the last study's best parameters (None: there was no study); or, if ``tuning.retune_every``
         says that it is too soon to search again, ``reused``: the ``study``, when it was ``searched_at``, and the
-        ``manifest`` that tells of its trials.
+        ``manifest`` that tells of its trials. Beside it what `start_source.state` says.
     """
-    last = _last_study(ctx)
+    last, start = _last_study(ctx), start_source.state(ctx)
     if last is None:
-        return {"earlier": None}
+        return {**start, "earlier": None}
     if digest_json(_question(last.parts)) == digest_json(question(ctx)):
         return dict(last.parts["outside"])
     if _is_recent(last, ctx):
         told = {"study": last.metrics["study"], "searched_at": _searched_at(last), "manifest": last.path}
-        return {"reused": told}
-    return {"earlier": last.metrics["best"]}
+        return {**start, "reused": told}
+    return {**start, "earlier": last.metrics["best"]}
 
 
 def question(ctx: Context) -> dict[str, Any]:
-    """What makes two studies the same one: code, spec but for the budget, and inputs."""
+    """What makes two studies the same one: code, spec but for the budget, inputs, and what weights begin from."""
     stage = find_step("tune").stage
     parts = {
         "code": stage.code_version,
         "spec": ctx.spec.section("name", *stage.fields),
         "inputs": {name: [manifest.digest for manifest in found] for name, found in ctx.inputs.items()},
+        "outside": start_source.state(ctx),
     }
     return _question(parts)
 
@@ -50,7 +52,8 @@ def question(ctx: Context) -> dict[str, Any]:
 def _question(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Of a stage's key."""
     spec = {name: value for name, value in parts["spec"].items() if name not in BUDGET}
-    return {"code": parts["code"], "spec": spec, "inputs": parts["inputs"]}
+    start = parts["outside"].get("start")
+    return {"code": parts["code"], "spec": spec, "inputs": parts["inputs"], "start": start}
 
 
 def _last_study(ctx: Context) -> Manifest | None:

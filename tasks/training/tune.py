@@ -16,7 +16,7 @@ from tasks.core.config import replace
 from tasks.core.errors import BadInput, StageFailed
 from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, load_manifest
-from tasks.training import earlier
+from tasks.training import earlier, start_source
 from tasks.training.attempt import Attempt, Result
 from tasks.training.checkpoint import Checkpoints
 from tasks.training.latency import milliseconds_per_row
@@ -40,7 +40,8 @@ def tune(ctx: Context) -> Outcome:
     told = earlier.state(ctx)
     if "reused" in told:
         return _reuse(ctx, told["reused"])
-    name = f"{ctx.spec.name}-{digest_json([earlier.question(ctx), told])[:12]}"
+    forced_by = [ctx.run_id] if ctx.forced else []
+    name = f"{ctx.spec.name}-{digest_json([earlier.question(ctx), told, *forced_by])[:12]}"
     is_first = ctx.partition == earlier.FIRST
     study = Study(name, ctx.spec.tuning, str(ctx.partition), told["earlier"])
     study.work(lambda attempt: _Trial(ctx, name, attempt).run(), waits=is_first)
@@ -144,6 +145,7 @@ class _Trial:
             epochs=spec.tuning.epochs,
             checkpoints=Checkpoints(ctx.store.uri, folder, every=spec.training.checkpoints.every),
             fold=fold,
+            start=start_source.fetch(ctx),
         )
 
     def _say(self, line: str) -> None:

@@ -30,6 +30,7 @@ def test_training_is_the_same_to_the_bit(local: Installation, platform: Platform
     assert here["train", None]["metrics"]["weights_digest"] == there["train", None]["metrics"]["weights_digest"]
     for name in (name for name in here if name[0] in ("tune", "evaluate", "gate")):
         assert here[name]["metrics"] == there[name]["metrics"], name
+    assert len(here["tune", "worker-00"]["metrics"]["trials"]) == 6
 
 
 def test_the_summary_tells_what_a_newcomer_needs(platform: Platform) -> None:

@@ -77,7 +77,7 @@ def test_what_the_gate_refused_is_skipped_with_the_reason(home: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_training_task_ends_its_ranks(home: Path) -> None:
     spec = load_project("digits")
-    tune = standing("tune", {"number": 0, "params": {}, "value": 0.5, "loss": 1.0})
+    tune = standing("tune", {"trials": [{"number": 0, "params": {}, "value": 0.5, "loss": 1.0, "state": "COMPLETE"}]})
     data = open_platform().data(spec, 240)
     inputs = {name: manifests[0].path for name, manifests in data.items()} | {"tune": tune.path}
     train = HorovodOperator(task_id="train", step="train", project="digits", inputs=inputs)

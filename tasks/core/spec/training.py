@@ -55,7 +55,7 @@ class EarlyStopping(Section):
 
 
 class Checkpoints(Section):
-    """What a retry goes on from."""
+    """How often training is saved, and how much of that stays."""
 
     every: int = Field(1, ge=1)
     """Epochs from one to the next."""
