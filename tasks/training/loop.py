@@ -35,6 +35,9 @@ from tasks.training.resume import resume
 
 Log = Callable[[str], None]
 
+EVENTS = "tensorboard"
+"""Folder under UPDRAFT_HOME that ``tensorboard --logdir`` is given: project, then study or training, then trial."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -48,6 +51,7 @@ class Job:
         checkpoints: to resume from and to save in; None: neither.
         fold: of a cross-validation, that validates; None: the validation split does.
         start: weights file that layers begin from, see `tasks.training.start`; None: all begin at random.
+        events: folder for TensorBoard's event files; None: none are written.
     """
 
     spec: Project
@@ -57,6 +61,7 @@ class Job:
     checkpoints: Checkpoints | None = None
     fold: int | None = None
     start: Path | None = None
+    events: Path | None = None
 
 
 def never(epochs: int, entry: Mapping[str, float]) -> bool:
@@ -114,6 +119,7 @@ def _train(
     every = [
         *_frozen(job, begun),
         progress,
+        *_events(job, place),
         *callbacks.following(training, history, kept, model.trainable_variables, saved),
         callbacks.Judge(training, history, judged, place),
     ]
@@ -173,6 +179,12 @@ def _prepared(
     if training.accumulate > 1:
         accumulate(optimizer, model.trainable_variables, training.accumulate)
     return optimizer
+
+
+def _events(job: Job, place: Place) -> callbacks.Callbacks:
+    if job.events is None or place.rank > 0:
+        return []
+    return [keras.callbacks.TensorBoard(job.events, write_graph=False)]
 
 
 def _frozen(job: Job, begun: list[keras.layers.Layer]) -> callbacks.Callbacks:

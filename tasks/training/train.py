@@ -18,6 +18,7 @@ import keras
 from tasks.core.artifacts import MANIFEST, Manifest
 from tasks.core.config import replace
 from tasks.core.errors import RankFailed, StageFailed
+from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome
 from tasks.core.store import open_store
@@ -25,7 +26,7 @@ from tasks.models import ensemble
 from tasks.training import curves, start_source
 from tasks.training.checkpoint import Checkpoints, History
 from tasks.training.launcher import launch
-from tasks.training.loop import Job, Log, fit, weights_digest
+from tasks.training.loop import EVENTS, Job, Log, fit, weights_digest
 from tasks.training.stopping import kept_entry
 
 log = logging.getLogger("updraft")
@@ -108,7 +109,7 @@ def train_rank(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         payload: ``spec`` as JSON types; ``store``, its address; ``dataset``, ``transform`` and ``start`` (or None),
-            paths in it; ``checkpoints``, the fields of `Checkpoints`.
+            paths in it; ``checkpoints``, the fields of `Checkpoints`; ``events``, a path below `EVENTS`.
 
     Returns:
         ``digest`` of this rank's weights, ``history``, and from rank 0 the ``model``.
@@ -122,6 +123,7 @@ def train_rank(payload: Mapping[str, Any]) -> dict[str, Any]:
         epochs=spec.training.epochs,
         checkpoints=Checkpoints(**payload["checkpoints"]),
         start=store.fetch(payload["start"]) if payload["start"] else None,
+        events=settings().home / EVENTS / payload["events"],
     )
     tell: Log = (lambda line: print(line, flush=True)) if hvd.rank() == 0 else (lambda line: None)
     model, history = fit(job, tell, horovod=True)
@@ -140,6 +142,7 @@ def _fit(ctx: Context, trial: Mapping[str, Any], start: str | None) -> Fitted:
         "dataset": ctx.input("dataset").folder,
         "transform": ctx.input("transform").folder,
         "start": start,
+        "events": f"{ctx.spec.name}/{ctx.key[:12]}/trial-{trial['number']:04d}",
         "checkpoints": asdict(Checkpoints(ctx.store.uri, folder, kept.every, kept.keep)),
     }
     results = launch(

@@ -14,13 +14,14 @@ import tensorflow as tf
 from tasks.core.artifacts import digest_json
 from tasks.core.config import replace
 from tasks.core.errors import BadInput, StageFailed
+from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, load_manifest
 from tasks.training import earlier, start_source
 from tasks.training.attempt import Attempt, Result
 from tasks.training.checkpoint import Checkpoints
 from tasks.training.latency import milliseconds_per_row
-from tasks.training.loop import Job, fit
+from tasks.training.loop import EVENTS, Job, fit
 from tasks.training.stopping import kept_entry
 from tasks.training.study import Study
 
@@ -146,6 +147,7 @@ class _Trial:
             checkpoints=Checkpoints(ctx.store.uri, folder, every=spec.training.checkpoints.every),
             fold=fold,
             start=start_source.fetch(ctx),
+            events=settings().home / EVENTS / folder.replace("/checkpoints/", "/"),
         )
 
     def _say(self, line: str) -> None:

@@ -140,6 +140,7 @@ TABLE: dict[str, Any] = {
     "image": None,
     "features": [{"kind": "numeric", "columns": ["age"]}, {"kind": "categorical", "columns": ["town"]}],
     "model": {"family": "mlp"},
+    "training": {},
 }
 
 
@@ -154,7 +155,7 @@ def test_a_table_is_a_project_too(write: Any) -> None:
 
 
 def test_a_regression_predicts_one_number(write: Any) -> None:
-    spec = load_project(write(**{**TABLE, **NUMBERS}, training={"augmentation": {"mixup": 0.2}}))
+    spec = load_project(write(**{**TABLE, **NUMBERS, "training": {"augmentation": {"mixup": 0.2}}}))
     assert (spec.outputs, spec.loss, spec.score) == (1, "mse", "r2")
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tasks.core.artifacts import Manifest
 from tasks.core.errors import StageFailed
 from tasks.core.settings import settings
-from tasks.training.loop import weights_digest
+from tasks.training.loop import EVENTS, weights_digest
 from tasks.training.train import best_trials
 from tests.digits import Platform, open_platform
 from tests.training.trained import OVERRIDES, PARAMS, run_train
@@ -21,6 +23,7 @@ class Case:
 
     def __init__(self) -> None:
         self.platform: Platform = open_platform()
+        self.home = settings().home
         self.one = run_train({**OVERRIDES, "training.epochs": 4}, platform=self.platform)
         self.two = run_train({**OVERRIDES, "training.epochs": 2, "training.ensemble": 2}, platform=self.platform)
         self.platform.registry.register("digits", "key", "digits/package/key", {"candidate": self.two.key})
@@ -64,6 +67,16 @@ def test_trains_the_best_trial_with_every_rank(case: Case) -> None:
     assert history[-1]["loss"] < history[0]["loss"] * 0.9
     assert all(metrics[name] == history[-1][name] for name in ("loss", "val_loss", "accuracy", "val_accuracy"))
     assert case.file(case.one, "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_tensorboard_reads_each_epoch(case: Case) -> None:
+    folder = case.home / EVENTS / "digits" / case.one.key[:12] / "trial-0001" / "validation"
+    found = EventAccumulator(str(folder)).Reload()
+    steps = [event.step for event in found.Tensors("epoch_loss")]
+    assert steps == [0, 1, 2, 3]
+    told = [tf.make_ndarray(event.tensor_proto) for event in found.Tensors("epoch_accuracy")]
+    assert np.allclose(told, [epoch["val_accuracy"] for epoch in case.json(case.one, "history.json")])
 
 
 @pytest.mark.slow

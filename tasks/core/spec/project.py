@@ -120,16 +120,6 @@ class Project(Section):
         return self
 
     @model_validator(mode="after")
-    def _augmentation_fits_the_data(self) -> Self:
-        words = [f.group for f in self.features if isinstance(f, TextTerms) and isinstance(f.encode, Sequence)]
-        if words and self.training.augmentation.mixup:
-            raise ValueError(f"training.augmentation.mixup: there is nothing between two words of {', '.join(words)}")
-        plain = Augmentation(mixup=self.training.augmentation.mixup)
-        if self.image is None and self.training.augmentation != plain:
-            raise ValueError("training.augmentation: rows of a table have no pixels; they take mixup alone")
-        return self
-
-    @model_validator(mode="after")
     def _groups_are_distinct(self) -> Self:
         groups = [feature.group for feature in self.features]
         twice = sorted({group for group in groups if groups.count(group) > 1})
@@ -153,6 +143,16 @@ class Project(Section):
                 raise ValueError(f"features: {feature.kind} does not fit a source of format {self.source.format}")
             if isinstance(feature, TableFeature):
                 check_columns(feature, types)
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits_the_data(self) -> Self:
+        words = [f.group for f in self.features if isinstance(f, TextTerms) and isinstance(f.encode, Sequence)]
+        if words and self.training.augmentation.mixup:
+            raise ValueError(f"training.augmentation.mixup: there is nothing between two words of {', '.join(words)}")
+        plain = Augmentation(mixup=self.training.augmentation.mixup)
+        if self.image is None and self.training.augmentation != plain:
+            raise ValueError("training.augmentation: rows of a table have no pixels; they take mixup alone")
         return self
 
     def _check_families(self) -> None:
