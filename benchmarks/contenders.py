@@ -42,6 +42,7 @@ def platform(home: Path, ranks: int, batch: int, every: int) -> list[float]:
         "dataset": "data",
         "transform": "data",
         "start": None,
+        "events": f"ranks/{os.getpid()}",
         "checkpoints": {"store_uri": str(home), "folder": f"checkpoints-{os.getpid()}", "every": every, "keep": 1},
     }
     ends: list[float] = []

@@ -62,7 +62,7 @@ def _rates(name: str, home: Path) -> list[float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.contenders", name, str(home)],
         cwd=ROOT,
-        env={**os.environ, **QUIET, **ONE_THREAD, **threads},
+        env={**os.environ, **QUIET, **ONE_THREAD, **threads, "UPDRAFT_HOME": str(home)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -73,9 +73,9 @@ def test_a_run_that_crashed_resumes_to_the_very_same_weights(skewed: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_two_ranks_draw_alike_and_end_with_the_same_weights(skewed: Path, tmp_path: Path) -> None:
+def test_two_ranks_draw_alike_and_end_with_the_same_weights(home: Path, skewed: Path, tmp_path: Path) -> None:
     spec = job(skewed, **{"sampling.adaptive": True, "sampling.balance": "smote", "training.ranks": 2}).spec
-    payload = {"spec": spec.model_dump(mode="json"), "store": str(skewed.parent), "start": None}
+    payload = {"spec": spec.model_dump(mode="json"), "store": str(skewed.parent), "start": None, "events": "skewed"}
     payload |= dict.fromkeys(("dataset", "transform"), skewed.name)
     payload["checkpoints"] = {"store_uri": str(tmp_path), "folder": "checkpoints"}
     target = f"{train_rank.__module__}:{train_rank.__name__}"
