@@ -29,6 +29,8 @@ def report(ctx: Context) -> Outcome:
     if isinstance(histories, list):
         histories = {"": histories}
     plots = {"Learning curves": study_plots.learning_curves(histories), **study_plots.interactive(study)}
+    for plot in plots.values():
+        plot.update_layout(title=None, margin={"t": 20})  # the heading says it
     body = _summary(train) + "".join(
         f"<h2>{escape(title)}</h2>{plot.to_html(full_html=False, include_plotlyjs=False)}"
         for title, plot in plots.items()

@@ -32,8 +32,10 @@ def budget(tuning: Tuning) -> int:
     return tuning.trials
 
 
-def make_sampler(tuning: Tuning, number: int) -> BaseSampler:
-    """The sampler of trial ``number``, seeded by `Tuning.seed` and the number.
+def make_sampler(tuning: Tuning, number: int, first: Params) -> BaseSampler:
+    """The sampler of trial ``number``, seeded by `Tuning.seed`, the number, and what the study tries ``first``.
+
+    The last, so that a study does not draw again what the one before it has drawn.
 
     - ``grid``: point ``number`` of all combinations.
     - ``random``: no trial knows of another.
@@ -46,7 +48,7 @@ def make_sampler(tuning: Tuning, number: int) -> BaseSampler:
     Raises:
         BadInput: CMA-ES over a field that is no number.
     """
-    seed = int(digest_json([tuning.seed, number])[:8], 16)
+    seed = int(digest_json([tuning.seed, number, first])[:8], 16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if tuning.sampler == "grid":

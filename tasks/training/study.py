@@ -57,7 +57,7 @@ class Study:
         self._first = encoded(tuning.space, first)
         self._signs: dict[int, tuple[Any, float]] = {}
         self._claimed: set[int] = set()
-        sampler = make_sampler(tuning, 0)
+        sampler = make_sampler(tuning, 0, self._first)
         self._storage = open_storage(self._url)
         with exclusive(self._url, name):
             self._study = optuna.create_study(
@@ -113,7 +113,7 @@ class Study:
             if not waiting and not self._may_start(len(trials)):
                 return None
             number = waiting[0].number if waiting else len(trials)
-            self._study.sampler = make_sampler(self._tuning, number)
+            self._study.sampler = make_sampler(self._tuning, number, self._first)
             trial = self._study.ask()
             self._show_life(trial)
             self._claimed.add(number)

@@ -39,7 +39,7 @@ def learning_curves(histories: Mapping[str, History]) -> go.Figure:
     Args:
         histories: of each model of an ensemble, by its name.
     """
-    figure = go.Figure(layout={"xaxis": {"title": "epoch"}, "title": "Learning curves"})
+    figure = go.Figure(layout={"xaxis": {"title": "epoch"}})
     for model, history in histories.items():
         for measure in (name for name in history[0] if isinstance(history[0][name], float)):
             if measure in ("seconds", "learning_rate"):
