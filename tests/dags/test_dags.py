@@ -74,7 +74,7 @@ def test_the_train_dag_has_typed_params(dags: DagBag) -> None:
     assert params.dump() == {
         "trials": 6,
         "minutes": None,
-        "workers": 1,
+        "workers": 2,
         "ranks": 2,
         "force": False,
         "set": {},

@@ -10,6 +10,7 @@ from tests.servers.s3 import S3Server
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.timeout(1500)  # two thousand small objects, each a request or two of a test's server
 def test_digits_runs_with_its_store_in_a_bucket(
     local: Installation, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
