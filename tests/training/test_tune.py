@@ -221,7 +221,9 @@ def test_within_the_interval_new_data_takes_the_last_study_s_parameters(
 def test_a_lost_artifact_is_made_again_without_a_trial(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = run(SHORT)
     open_platform().store.delete(first.folder)
+    caplog.clear()
     with caplog.at_level("INFO", "updraft"):
         again = run(SHORT)
+    assert "MISS" in caplog.text
     assert (again.cache, again.metrics) == ("MISS", first.metrics)
     assert "trial 0" not in caplog.text
