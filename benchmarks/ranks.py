@@ -14,7 +14,7 @@ from benchmarks.figures import Figure
 from tasks.core.settings import ROOT
 from tasks.platform.environment import ONE_THREAD, QUIET
 
-ROUNDS = 3
+ROUNDS = 2
 CORES = 2
 THREADS = {"expert": CORES}
 """Per contender; the others' processes have one."""

@@ -48,7 +48,7 @@ def make_sampler(tuning: Tuning, number: int, first: Params) -> BaseSampler:
     Raises:
         BadInput: CMA-ES over a field that is no number.
     """
-    seed = int(digest_json([tuning.seed, number, first])[:8], 16)
+    seed = int(digest_json([tuning.seed, number, *([first] if first else [])])[:8], 16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if tuning.sampler == "grid":
