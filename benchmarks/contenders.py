@@ -19,25 +19,26 @@ BATCH = 64
 EPOCHS = 4
 
 
-def spec(ranks: int, batch: int = BATCH) -> Project:
+def spec(ranks: int, batch: int = BATCH, epochs: int = EPOCHS) -> Project:
     """The model, and how it is trained."""
     model = {"model.family": "resnet", "model.filters": [16, 32, 64], "model.depth": 1, "model.units": []}
-    fitting = {"training.ranks": ranks, "training.batch_size": batch, "training.epochs": EPOCHS}
+    fitting = {"training.ranks": ranks, "training.batch_size": batch, "training.epochs": epochs}
     return synthetic.project(SIDE, model | fitting)
 
 
-def platform(home: Path, ranks: int, batch: int, every: int) -> list[float]:
+def platform(home: Path, ranks: int, batch: int, every: int, epochs: int = EPOCHS) -> list[float]:
     """What the train stage launches; an epoch lasts from one line of rank 0's log to the next.
 
     Args:
         home: of the data and the checkpoints.
         batch: of all ranks together.
         every: epochs from one checkpoint to the next.
+        epochs: in all.
     """
     from tasks.training.launcher import launch
 
     payload = {
-        "spec": spec(ranks, batch).model_dump(mode="json"),
+        "spec": spec(ranks, batch, epochs).model_dump(mode="json"),
         "store": str(home),
         "dataset": "data",
         "transform": "data",
@@ -122,7 +123,7 @@ def worker(home: Path) -> list[float]:
 CONTENDERS: Mapping[str, Callable[[Path], list[float]]] = {
     "ranks": lambda home: platform(home, ranks=2, batch=BATCH, every=EPOCHS + 1),
     "rank": lambda home: platform(home, ranks=1, batch=BATCH // 2, every=EPOCHS + 1),
-    "checkpoints": lambda home: platform(home, ranks=2, batch=BATCH, every=1),
+    "checkpoints": lambda home: platform(home, ranks=2, batch=BATCH, every=2, epochs=9),
     "expert": expert,
     "distribute": distribute,
     "worker": worker,

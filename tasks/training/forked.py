@@ -121,8 +121,8 @@ def run_part(
     ranks = Ranks(log, names(place.slots), place.slots[0].rank)
     try:
         for slot in place.slots:
-            environment = {**_slot(slot, place), **_resources(slot, job.env)}
-            ranks.start(lambda: _rank(function, job.payload, environment))  # noqa: B023 - called before the next
+            environment, cores = {**_slot(slot, place), **_resources(slot, job.env)}, _cores(slot)
+            ranks.start(lambda: _rank(function, job.payload, environment, cores))  # noqa: B023 - called before the next
         with meanwhile():
             ranks.wait(job.timeout, stopped, beats, job.stall)
     finally:
@@ -158,9 +158,10 @@ def answering(server: RendezvousHTTPServer) -> Iterator[None]:
         thread.join()
 
 
-def _rank(function: Callable[[Any], Any], payload: Any, environment: Mapping[str, str]) -> Any:
+def _rank(function: Callable[[Any], Any], payload: Any, environment: Mapping[str, str], cores: Sequence[int]) -> Any:
     """What a rank does; it leaves Horovod only together with the others, who may still be reducing."""
     os.environ.update(environment)
+    os.sched_setaffinity(0, cores)  # inherited by all threads that it starts
     result = function(pickle.loads(payload.data) if isinstance(payload, Pickled) else payload)
     if horovod := sys.modules.get("horovod.tensorflow"):
         horovod.shutdown()
@@ -186,6 +187,17 @@ def _slot(slot: SlotInfo, place: Place) -> dict[str, str]:
         "GLOO_TIMEOUT_SECONDS": 600,
     }
     return {f"HOROVOD_{name}": str(value) for name, value in values.items()}
+
+
+def _cores(slot: SlotInfo) -> list[int]:
+    """The rank's own cores of this host's, or all of them where they cannot be shared out evenly.
+
+    Ranks wait for each other at every step: each time that the system puts two on one core, all have to. And with some
+    cores left to nobody, two jobs side by side would meet on the same ones.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    share, left = divmod(len(cores), slot.local_size)
+    return cores if left else cores[slot.local_rank * share : (slot.local_rank + 1) * share]
 
 
 def _resources(slot: SlotInfo, env: Mapping[str, str]) -> dict[str, str]:
