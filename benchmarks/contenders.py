@@ -34,7 +34,7 @@ def platform(home: Path, ranks: int, batch: int, every: int) -> list[float]:
         batch: of all ranks together.
         every: epochs from one checkpoint to the next.
     """
-    from tasks.training.launcher import launch
+    from tasks.training.jobs.launcher import launch
 
     payload = {
         "spec": spec(ranks, batch).model_dump(mode="json"),
