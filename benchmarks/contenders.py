@@ -35,7 +35,7 @@ def platform(home: Path, ranks: int, batch: int, every: int, epochs: int = EPOCH
         every: epochs from one checkpoint to the next.
         epochs: in all.
     """
-    from tasks.training.launcher import launch
+    from tasks.training.jobs.launcher import launch
 
     payload = {
         "spec": spec(ranks, batch, epochs).model_dump(mode="json"),

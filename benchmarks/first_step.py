@@ -33,7 +33,7 @@ def main() -> None:
     import horovod.tensorflow  # noqa: F401
     import keras  # noqa: F401
 
-    from tasks.training import launcher
+    from tasks.training.jobs import launcher
 
     seconds = []
     for _ in range(3):

@@ -35,8 +35,8 @@ SEARCH = {"tuning.trials": 16, "tuning.epochs": 18, "tuning.seed": 1, "tuning.sp
 TRIVIAL = """
 import sys, time
 from tasks.core.spec import Tuning
-from tasks.training.attempt import Attempt, Result
-from tasks.training.study import Study
+from tasks.training.study.attempt import Attempt, Result
+from tasks.training.study.study import Study
 tuning, worker = Tuning.model_validate_json(sys.argv[1]), sys.argv[2]
 seconds, epochs, ran = float(sys.argv[3]), int(sys.argv[4]), []
 def objective(attempt: Attempt) -> Result:
@@ -115,9 +115,9 @@ def pruning(name: str, images: np.ndarray, labels: np.ndarray) -> list[Figure]:
 
 def search(spec: Project, folder: Path, name: str) -> tuple[float, float]:
     """Runs the study; returns its seconds and its best score."""
-    from tasks.training.attempt import Attempt, Result
     from tasks.training.loop import Job, fit
-    from tasks.training.study import Study
+    from tasks.training.study.attempt import Attempt, Result
+    from tasks.training.study.study import Study
 
     def objective(attempt: Attempt) -> Result:
         def judged(epochs: int, entry: Mapping[str, float]) -> bool:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from starlette.requests import Request
+
+from serving.errors import Problem
 from tasks.runtime.predictor import Predictor
 
 
@@ -35,6 +38,22 @@ class Models(Protocol):
     def live(self, project: str) -> Live | None:
         """The project's model, if there is one yet."""
         ...
+
+
+def find(models: Models, request: Request) -> Live:
+    """The live model of the project that the request's path names.
+
+    Raises:
+        Problem: 404 there is no such project, 503 it has no model yet.
+    """
+    project = request.path_params["project"]
+    live = models.live(project)
+    if live:
+        return live
+    names = models.names()
+    if project not in names:
+        raise Problem(404, "unknown_project", f"There is no such project. Known: {', '.join(names) or 'none'}.")
+    raise Problem(503, "no_champion", f"{project} has no champion yet: run its train DAG, or updraft run {project}.")
 
 
 class Packaged:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bentoml
 
-from serving.app import Endpoint
+from serving.app import application
 from serving.models import Packaged
 from serving.mounted import LEAN, Mounted
 from tasks.core.settings import settings
@@ -26,7 +26,7 @@ class Updraft:
     def __init__(self) -> None:
         self._log = RequestLog(settings().home)
         self._log.start()
-        _mounted.mount(Endpoint(Packaged(_PACKAGE), self._log).app())
+        _mounted.mount(application(Packaged(_PACKAGE), self._log))
 
     @bentoml.on_shutdown
     def stop(self) -> None:

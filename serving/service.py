@@ -5,7 +5,7 @@ Started as ``bentoml serve serving.service:Updraft``.
 
 import bentoml
 
-from serving.app import Endpoint
+from serving.app import application
 from serving.champions import Champions
 from serving.mounted import LEAN, Mounted
 from tasks.core.registry import Registry
@@ -25,7 +25,7 @@ class Updraft:
         self._registry = Registry(settings().registry_url)
         self._champions = Champions(self._registry, open_store(settings().store_uri))
         self._log = RequestLog(settings().home)
-        _mounted.mount(Endpoint(self._champions, self._log).app())
+        _mounted.mount(application(self._champions, self._log))
         self._champions.start()
         self._log.start()
 

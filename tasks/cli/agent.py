@@ -15,6 +15,6 @@ Address = Annotated[str, typer.Option(help="Listen on this address only; other h
 @app.command()
 def agent(address: Address = "0.0.0.0") -> None:
     """Run this host's ranks of training jobs that other hosts start (UPDRAFT_HOSTS), until told to end."""
-    from tasks.training.agent import serve
+    from tasks.training.jobs.agent import serve
 
     serve(settings(), address, lambda line: out.print(line, markup=False))

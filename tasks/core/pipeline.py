@@ -126,7 +126,7 @@ TRAIN = (
                 *("tuning.seed", "tuning.space"),
             ),
             reproducible=False,
-            outside="tasks.training.earlier:state",
+            outside="tasks.training.study.earlier:state",
         ),
         "One worker of the Optuna study: it runs trials until the study's budget is used up.",
         inputs=("dataset", "transform"),

@@ -77,7 +77,7 @@ def land_sample(spec: Project) -> None:
 
 def _warm_up() -> None:
     """Starts the process that ranks are forked from, so that its imports overlap the stages before training."""
-    from tasks.training.launcher import warm_up
+    from tasks.training.jobs.launcher import warm_up
 
     warm_up()
 

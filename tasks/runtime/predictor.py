@@ -129,9 +129,12 @@ class Predictor:
             BadImage: the bytes are no image that this package takes.
         """
         assert self.signature.image is not None, "this package takes rows"
-        pixels = decode(data, self.signature.image, self.signature.max_pixels)
-        features = extract(pixels, self.signature.features, self._embedders)
-        return Inputs(pixels[None], {group: vector[None] for group, vector in features.items()})
+        return self.prepare_pixels(decode(data, self.signature.image, self.signature.max_pixels)[None])
+
+    def prepare_pixels(self, pixels: np.ndarray) -> Inputs:
+        """Computes the features of decoded images, uint8 (N, H, W, C), N at least 1."""
+        rows = [extract(image, self.signature.features, self._embedders) for image in pixels]
+        return Inputs(pixels, {group: np.stack([row[group] for row in rows]) for group in rows[0]})
 
     def prepare_rows(self, rows: Sequence[Mapping[str, Any]], *, strict: bool = True) -> Inputs:
         """Types a table's rows, at least one, and computes their features.

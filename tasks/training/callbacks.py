@@ -16,7 +16,7 @@ from tasks.training import distributed, local_sgd, stopping
 from tasks.training.averaging import Averaged
 from tasks.training.checkpoint import Checkpoints, History
 from tasks.training.distributed import Place
-from tasks.training.heartbeat import Beat
+from tasks.training.jobs.heartbeat import Beat
 from tasks.training.schedules import Plateau
 
 Callbacks = list[keras.callbacks.Callback]

@@ -9,8 +9,8 @@ from plotly.offline import get_plotlyjs
 
 from tasks.core.artifacts import Manifest
 from tasks.core.stages import Context, Outcome
-from tasks.training import study_plots
-from tasks.training.study import as_study
+from tasks.training.study import plots as study_plots
+from tasks.training.study.study import as_study
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body{{font-family:sans-serif;margin:2rem;max-width:75rem}}table{{border-collapse:collapse}}

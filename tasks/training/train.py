@@ -25,7 +25,7 @@ from tasks.core.store import open_store
 from tasks.models import ensemble
 from tasks.training import curves, start_source
 from tasks.training.checkpoint import Checkpoints, History
-from tasks.training.launcher import launch
+from tasks.training.jobs.launcher import launch
 from tasks.training.loop import EVENTS, Job, Log, fit, weights_digest
 from tasks.training.stopping import kept_entry
 

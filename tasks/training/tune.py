@@ -17,13 +17,14 @@ from tasks.core.errors import BadInput, StageFailed
 from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, load_manifest
-from tasks.training import earlier, start_source
-from tasks.training.attempt import Attempt, Result
+from tasks.training import start_source
 from tasks.training.checkpoint import Checkpoints
-from tasks.training.latency import milliseconds_per_row
 from tasks.training.loop import EVENTS, Job, fit
 from tasks.training.stopping import kept_entry
-from tasks.training.study import Study
+from tasks.training.study import earlier
+from tasks.training.study.attempt import Attempt, Result
+from tasks.training.study.latency import milliseconds_per_row
+from tasks.training.study.study import Study
 
 log = logging.getLogger("updraft")
 

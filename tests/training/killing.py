@@ -17,7 +17,7 @@ from typing import IO, Any
 from tasks.core.settings import settings
 from tasks.core.store import LocalStore
 from tasks.training import train  # noqa: F401 - before the forks
-from tasks.training.heartbeat import Beat
+from tasks.training.jobs.heartbeat import Beat
 from tests.stages import load_stage
 from tests.training.trained import TARGET, run_train
 

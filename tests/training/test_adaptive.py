@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tasks.training.adaptive import draw_rows, mixture
-from tasks.training.launcher import launch
+from tasks.training.jobs.launcher import launch
 from tasks.training.loop import fit, weights_digest
 from tasks.training.train import train_rank
 from tests.training.skewed import job, rows, write

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.core.errors import RankFailed
-from tasks.training import launcher
+from tasks.training.jobs import launcher
 
 ROWS, FEATURES, CLASSES, EPOCHS, GLOBAL_BATCH, SEED = 203, 12, 5, 2, 32, 7
 EQUAL = ("momentum", "adam", "accumulation", "embedding", "averaged weights")

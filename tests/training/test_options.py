@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.core.config import replace
-from tasks.training import launcher
+from tasks.training.jobs import launcher
 from tests.training.skewed import project, rows, write
 
 EPOCHS = 2

@@ -9,8 +9,8 @@ import pytest
 
 from tasks.core.config import replace
 from tasks.core.spec import Project
-from tasks.training import launcher
 from tasks.training.batches import Rows
+from tasks.training.jobs import launcher
 from tasks.training.loop import Job, fit
 from tasks.training.targets import measure
 from tests.packages import project

@@ -17,8 +17,8 @@ from tasks.core.artifacts import Manifest
 from tasks.core.errors import StageFailed
 from tasks.core.pipeline import worker_name
 from tasks.core.settings import settings
-from tasks.training import earlier
-from tasks.training.study_storage import storage_url
+from tasks.training.study import earlier
+from tasks.training.study.storage import storage_url
 from tests.digits import open_platform, project
 
 TARGET = "tasks.training.tune:tune"

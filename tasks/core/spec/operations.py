@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.core.spec.base import Section
+from tasks.core.spec.base import Section, Share
 
 
 class Serving(Section):
@@ -14,6 +14,19 @@ class Serving(Section):
     """Largest request body, KiB."""
     max_pixels: int = Field(16_000_000, ge=1)
     """Largest image accepted, in pixels."""
+    timeout_seconds: float = Field(10.0, gt=0)
+    """After which a request is answered with 503."""
+    log_share: Share = 1.0
+    """Share of the requests that the request log keeps."""
+    log_days: int = Field(30, ge=1)
+    """After which it drops them."""
+
+
+class Deployment(Section):
+    """How a version that passed its gates goes live."""
+
+    approval: bool = False
+    """Whether a person has to say yes in Airflow's UI first."""
 
 
 class Monitoring(Section):

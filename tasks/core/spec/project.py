@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -10,9 +10,10 @@ from pydantic.fields import FieldInfo
 from tasks.core.spec.base import Name, Section
 from tasks.core.spec.data import RESERVED, Image, Online, Sampling, Source, Split, Validation
 from tasks.core.spec.features import Feature, ImageFeature, Sequence, TableFeature, TextTerms, check_columns
-from tasks.core.spec.gates import Gate
+from tasks.core.spec.gates import ClassMetric, Evaluation, Footprint, Gate, ImageTest, NumberMetric, TableTest
 from tasks.core.spec.model import IMAGE_FAMILIES, TABLE_FAMILIES, Model
-from tasks.core.spec.operations import Monitoring, Schedules, Serving
+from tasks.core.spec.operations import Deployment, Monitoring, Schedules, Serving
+from tasks.core.spec.packaging import Packaging
 from tasks.core.spec.training import Augmentation, Training
 from tasks.core.spec.tuning import Space, Tuning
 
@@ -25,7 +26,8 @@ _NOT_TRIED = frozenset(
 )
 """A trial runs alone, for ``tuning.epochs`` epochs."""
 
-_NUMBER_METRICS = frozenset({"mae", "rmse", "r2"})
+_ATTACKS = ("fgsm", "pgd")
+"""They follow the gradient of a classification's loss."""
 
 
 class Project(Section):
@@ -72,8 +74,14 @@ class Project(Section):
     """How it is fitted."""
     tuning: Tuning = Tuning()
     """How the best model is searched."""
+    evaluation: Evaluation = Evaluation()
+    """How it is measured."""
     gates: tuple[Gate, ...] = Field(min_length=1)
     """All must hold before a candidate is promoted."""
+    packaging: Packaging = Packaging()
+    """What is served."""
+    deployment: Deployment = Deployment()
+    """How it goes live."""
     serving: Serving = Serving()
     """The endpoint's limits."""
     monitoring: Monitoring = Monitoring()
@@ -103,9 +111,20 @@ class Project(Section):
                 raise ValueError(f"training.loss {self.training.loss} is for classes; take mse, mae or huber")
             if self.sampling.balance != "none" or self.training.label_smoothing:
                 raise ValueError("sampling.balance and training.label_smoothing are for classes, not for a regression")
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit_the_task(self) -> Self:
+        known = {*get_args(NumberMetric if self.is_regression else ClassMetric), *get_args(Footprint)}
+        unfit = [test for test in self.evaluation.robustness or () if test not in self._possible_tests]
+        if unfit:
+            raise ValueError(f"evaluation.robustness: {unfit[0]} is not for {self.task}; take {', '.join(self.tests)}")
+        places = {"slices", *(part.name for part in self.evaluation.slices), *self.tests}
         for gate in self.gates:
-            if (gate.metric in _NUMBER_METRICS) != self.is_regression:
+            if gate.metric not in known:
                 raise ValueError(f"gates: {gate.metric} does not measure {self.task}")
+            if gate.on and gate.on not in places:
+                raise ValueError(f"gates: {gate.on!r} is no slice or robustness test; take {', '.join(sorted(places))}")
         return self
 
     @model_validator(mode="after")
@@ -173,6 +192,18 @@ class Project(Section):
     def outputs(self) -> int:
         """Width of the model's output: a logit per class, or the one number."""
         return len(self.classes) or 1
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The robustness tests that are made."""
+        wanted = self.evaluation.robustness
+        return self._possible_tests if wanted is None else tuple(wanted)
+
+    @property
+    def _possible_tests(self) -> tuple[str, ...]:
+        if self.image is None:
+            return get_args(TableTest)
+        return tuple(test for test in get_args(ImageTest) if not (self.is_regression and test in _ATTACKS))
 
     @property
     def loss(self) -> str:

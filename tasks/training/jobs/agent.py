@@ -13,10 +13,10 @@ from typing import Any
 from tasks.core.code import code_version
 from tasks.core.errors import BadInput, Preempted
 from tasks.core.settings import Settings
-from tasks.training import forked, zygote
-from tasks.training.failures import AGAIN
-from tasks.training.hosts import interface_of
-from tasks.training.wire import NoKey, Wire
+from tasks.training.jobs import forked, zygote
+from tasks.training.jobs.failures import AGAIN
+from tasks.training.jobs.hosts import interface_of
+from tasks.training.jobs.wire import NoKey, Wire
 
 SHORTEST_KEY = 16
 

@@ -19,8 +19,8 @@ import pytest
 
 from tasks.core.errors import BadInput, HostLost, Preempted, RankFailed
 from tasks.core.settings import ROOT, settings
-from tasks.training import hosts, launcher, wire
-from tasks.training.agent import Agent
+from tasks.training.jobs import hosts, launcher, wire
+from tasks.training.jobs.agent import Agent
 from tests.digits import open_platform, project
 
 KEY = "a key that only the tests know"

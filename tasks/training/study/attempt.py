@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from tasks.training.space import Params
+from tasks.training.study.space import Params
 
 
 @dataclass(frozen=True)

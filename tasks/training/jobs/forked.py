@@ -19,10 +19,10 @@ from horovod.runner.common.util.hosts import SlotInfo, get_host_assignments, par
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
 from tasks.core.errors import BadInput
-from tasks.training import gpus
-from tasks.training.pulse import Beat
-from tasks.training.ranks import Ranks
-from tasks.training.watchdog import Watchdog
+from tasks.training.jobs import gpus
+from tasks.training.jobs.pulse import Beat
+from tasks.training.jobs.ranks import Ranks
+from tasks.training.jobs.watchdog import Watchdog
 
 LOOPBACK = "127.0.0.1"
 

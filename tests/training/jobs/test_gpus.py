@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.training.gpus import devices, pinned
+from tasks.training.jobs.gpus import devices, pinned
 
 
 @pytest.fixture

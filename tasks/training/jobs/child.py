@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tasks.core.errors import UpdraftError
-from tasks.training.failures import failure
+from tasks.training.jobs.failures import failure
 
 STACKS = signal.SIGUSR1
 """Makes a rank write where each of its threads is."""

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.errors import RankFailed, UpdraftError
-from tasks.training import memory, pulse
-from tasks.training.child import STACKS, become_rank
-from tasks.training.failures import AGAIN, End
-from tasks.training.pulse import Beat, Pulse
+from tasks.training.jobs import memory, pulse
+from tasks.training.jobs.child import STACKS, become_rank
+from tasks.training.jobs.failures import AGAIN, End
+from tasks.training.jobs.pulse import Beat, Pulse
 
 TICK = 0.05  # seconds between looks at the clock, at ``stopped`` and at processes that wrote nothing
 BEAT = 0.5  # seconds between reports of how far the ranks are

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import Stalled
-from tasks.training import launcher
-from tasks.training.pulse import Beat, Pulse, adopt, beat
-from tasks.training.watchdog import Watchdog
+from tasks.training.jobs import launcher
+from tasks.training.jobs.pulse import Beat, Pulse, adopt, beat
+from tasks.training.jobs.watchdog import Watchdog
 
 NAMES = ["rank 0 of 2", "rank 1 of 2"]
 
@@ -76,7 +76,7 @@ def sleep_in_the_data(sleeper: int) -> None:
     import tensorflow as tf
 
     from tasks.training import distributed
-    from tasks.training.heartbeat import Beat
+    from tasks.training.jobs.heartbeat import Beat
 
     hvd.init()
 
@@ -99,7 +99,7 @@ def sleep_in_the_data(sleeper: int) -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_stops_stepping_ends_the_job_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
     lines: list[str] = []
     with pytest.raises(Stalled, match=r"rank 1 of 2 has made no step for \d+ seconds: it stands at step 3 of epoch 2"):
         launcher.launch(f"{__name__}:sleep_in_the_data", 1, ranks=2, stall=20, timeout=300, log=lines.append)

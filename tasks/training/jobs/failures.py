@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from tasks.core.errors import OutOfMemory, PeerLost, Preempted, RankFailed, RankRaised, UpdraftError
-from tasks.training import memory
+from tasks.training.jobs import memory
 
 _PEERS = re.compile(r"Horovod(Internal|Allreduce|Allgather|Broadcast)|Horovod has been shut down|gloo", re.IGNORECASE)
 """In what TensorFlow raises when a reduction cannot go on because another rank has left."""

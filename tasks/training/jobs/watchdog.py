@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tasks.core.errors import Stalled
-from tasks.training.pulse import Beat
+from tasks.training.jobs.pulse import Beat
 
 _COORDINATOR = "[rank 0] "
 _MISSING = re.compile(r"\[rank 0\] (\d+)!?: \[")

@@ -24,11 +24,11 @@ from horovod.runner.common.util.hosts import HostInfo, SlotInfo, get_host_assign
 from tasks.core.code import code_version
 from tasks.core.errors import BadInput, HostLost, PeerLost, RankFailed
 from tasks.core.settings import Settings
-from tasks.training import forked, zygote
-from tasks.training.failures import AGAIN
-from tasks.training.watchdog import Watchdog
-from tasks.training.wire import NoKey, Wire, ready
-from tasks.training.zygote import Message, Zygote
+from tasks.training.jobs import forked, zygote
+from tasks.training.jobs.failures import AGAIN
+from tasks.training.jobs.watchdog import Watchdog
+from tasks.training.jobs.wire import NoKey, Wire, ready
+from tasks.training.jobs.zygote import Message, Zygote
 
 LOCALHOST = "localhost"
 TICK = 0.05  # seconds between two questions whether the job is to be stopped

@@ -21,9 +21,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tasks.core.errors import RankFailed
-from tasks.training import forked
-from tasks.training.failures import AGAIN
-from tasks.training.wire import ready
+from tasks.training.jobs import forked
+from tasks.training.jobs.failures import AGAIN
+from tasks.training.jobs.wire import ready
 
 Message = tuple[str, Any]
 """``("line", text)``, ``("beats", {rank: Beat | None})``, then ``("results", list)`` or ``("error", exception)``."""
@@ -40,7 +40,7 @@ class Zygote:
         self._connection = Connection(ours.detach())
         with theirs:
             number = theirs.fileno()
-            serve = f"import sys; sys.path[:] = {sys.path!r}; from tasks.training import zygote; zygote.serve({number})"
+            serve = f"import sys; sys.path[:] = {sys.path!r}; from {__package__} import zygote; zygote.serve({number})"
             # A group of its own: Ctrl-C in a terminal is for the caller, which ends the job in order.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", serve], pass_fds=[number], stdin=subprocess.DEVNULL, process_group=0

@@ -20,10 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tasks.core.errors import BadInput
 from tasks.core.spec import Tuning
-from tasks.training.attempt import Attempt, Result
-from tasks.training.samplers import budget, make_pruner, make_sampler
-from tasks.training.space import Params, decoded, distribution, encoded, lies_in, suggest
-from tasks.training.study_storage import exclusive, open_storage, storage_url
+from tasks.training.study.attempt import Attempt, Result
+from tasks.training.study.samplers import budget, make_pruner, make_sampler
+from tasks.training.study.space import Params, decoded, distribution, encoded, lies_in, suggest
+from tasks.training.study.storage import exclusive, open_storage, storage_url
 
 BEAT_SECONDS = 10.0
 """How often a worker's sign of life is renewed."""

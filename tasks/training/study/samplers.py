@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from tasks.core.artifacts import digest_json
 from tasks.core.errors import BadInput
 from tasks.core.spec import Tuning
-from tasks.training.space import Params, encoded, grid
+from tasks.training.study.space import Params, encoded, grid
 
 STARTUP_TRIALS = 10
 """The first trials are random and know nothing of each other; later ones follow what was learned by then."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import BadInput, OutOfMemory, Preempted, RankFailed, RankRaised
-from tasks.training import forked, launcher, zygote
+from tasks.training.jobs import forked, launcher, zygote
 
 Run = Callable[..., list[Any]]
 
@@ -73,7 +73,7 @@ def gone(pid: int) -> bool:
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks import this module by name."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
 
 
 @pytest.fixture(params=[forked.run, zygote.run], ids=["forked", "zygote"])
@@ -198,7 +198,7 @@ def test_what_the_kernel_kills_for_memory_is_told_apart(small_cgroup: Path) -> N
     program = (
         f"import os, sys; sys.path[:] = {sys.path!r}\n"
         f"open('{small_cgroup}/cgroup.procs', 'w').write(str(os.getpid()))\n"
-        "from tasks.training import forked\n"
+        "from tasks.training.jobs import forked\n"
         "try:\n"
         f"    forked.run(forked.Job('{__name__}:eat', 800, 2, 60, {{}}, 1.0), print, bool)\n"
         "except Exception as error:\n"
@@ -237,7 +237,7 @@ def test_a_killed_launcher_leaves_no_rank(
 ) -> None:
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        f"from tasks.training import forked, {way}\n"
+        f"from tasks.training.jobs import forked, {way}\n"
         f"job = forked.Job('{__name__}:misbehave', ({str(tmp_path)!r}, 'sleep'), 2, None, {{}}, 1.0)\n"
         f"{way}.run(job, print, bool)"
     )
@@ -266,7 +266,7 @@ def test_what_cannot_run_is_refused_before_any_process_starts() -> None:
 def test_forking_is_safe_until_tensorflow_runs_in_either_of_its_modes() -> None:
     program = """
 import os, tensorflow as tf
-from tasks.training.forked import fork_is_safe
+from tasks.training.jobs.forked import fork_is_safe
 
 def eager():
     tf.constant(1.0)

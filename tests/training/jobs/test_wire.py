@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.training.wire import NONCE, SEAL, NoKey, Wire, ready
+from tasks.training.jobs.wire import NONCE, SEAL, NoKey, Wire, ready
 
 KEY = b"a key that only the tests know"
 Ends = tuple[socket.socket, socket.socket]

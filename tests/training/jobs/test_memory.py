@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.training.memory import kills
+from tasks.training.jobs.memory import kills
 
 
 def write(root: Path, path: str, text: str) -> None:

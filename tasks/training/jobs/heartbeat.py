@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tasks.training import pulse
+from tasks.training.jobs import pulse
 
 
 class Beat(keras.callbacks.Callback):

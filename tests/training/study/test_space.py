@@ -4,7 +4,7 @@ import pytest
 
 from tasks.core.errors import BadInput
 from tasks.core.spec import Space
-from tasks.training.space import grid, in_order, lies_in
+from tasks.training.study.space import grid, in_order, lies_in
 
 OPTIMIZER = Space(values=("adam", "momentum"))
 MOMENTUM = Space(low=0.5, high=0.9, step=0.2, when={"training.optimizer": ("momentum",)})

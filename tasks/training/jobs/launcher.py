@@ -18,7 +18,7 @@ from typing import Any
 
 from tasks.core.errors import BadInput
 from tasks.core.settings import settings
-from tasks.training import forked, hosts, zygote
+from tasks.training.jobs import forked, hosts, zygote
 
 
 def launch(

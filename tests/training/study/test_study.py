@@ -19,12 +19,12 @@ from tasks.core.errors import BadInput
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.spec import Tuning
-from tasks.training import study as study_module
-from tasks.training.attempt import Attempt, Result
-from tasks.training.samplers import STARTUP_TRIALS
-from tasks.training.space import lies_in
-from tasks.training.study import Study, as_study
-from tasks.training.study_storage import storage_url
+from tasks.training.study import study as study_module
+from tasks.training.study.attempt import Attempt, Result
+from tasks.training.study.samplers import STARTUP_TRIALS
+from tasks.training.study.space import lies_in
+from tasks.training.study.storage import storage_url
+from tasks.training.study.study import Study, as_study
 from tests.digits import project
 from tests.servers.postgres import Postgres
 
@@ -50,8 +50,8 @@ WORKER = """
 import os, signal, sys
 from pathlib import Path
 from tasks.core.spec import Tuning
-from tasks.training.attempt import Attempt, Result
-from tasks.training.study import Study
+from tasks.training.study.attempt import Attempt, Result
+from tasks.training.study.study import Study
 tuning, worker, killed, silent = Tuning.model_validate_json(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 def objective(attempt: Attempt) -> Result:
     attempt.judge(1, 0.5, is_last=False)

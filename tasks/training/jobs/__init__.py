@@ -1,0 +1,1 @@
+"""Horovod jobs: processes started on this host or on others, watched, and ended together."""

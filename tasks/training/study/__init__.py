@@ -1,0 +1,1 @@
+"""The search for parameters: an Optuna study that several workers share."""
