@@ -23,6 +23,10 @@ def identify(greeting: str) -> tuple[str, str, str]:
     return os.environ["HOROVOD_RANK"], os.environ["HOROVOD_SIZE"], os.environ["COLOUR"]
 
 
+def cores(payload: None) -> set[int]:
+    return os.sched_getaffinity(0)
+
+
 def fill(size: int) -> bytes:
     return bytes([int(os.environ["HOROVOD_RANK"])]) * size
 
@@ -108,6 +112,14 @@ def test_results_come_back_in_rank_order_and_lines_carry_their_rank(run: Run) ->
     assert sorted(lines) == sorted(
         f"[rank {rank}] {text}" for rank in (0, 1) for text in ("hello from a print", "no newline at the end")
     )
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) % 2 == 1, reason="cores that two ranks cannot share out evenly")
+def test_ranks_share_the_cores_out(run: Run) -> None:
+    first, second = run(cores, None)
+    assert len(first) == len(second)
+    assert not first & second
+    assert first | second == os.sched_getaffinity(0)
 
 
 def test_a_result_larger_than_a_pipe_comes_back_whole(run: Run) -> None:
