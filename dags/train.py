@@ -8,8 +8,9 @@ from tasks.core.pipeline import TRAIN, worker_name
 
 DOC = """\
 Joins features point-in-time, fits the transform, searches hyperparameters with parallel workers, trains with Horovod,
-judges candidate against champion on the same held-out rows, packages, promotes and deploys. A candidate that fails a
-gate ends the run as *not promoted*: packaging and deployment are skipped, the champion stays."""
+judges candidate against champion on the same held-out rows, writes the model card (tab **Model**), packages, promotes
+and deploys. A candidate that fails a gate, or that a person says no to where the spec asks for approval, ends the run
+as *not promoted*: packaging and deployment are skipped, the champion stays."""
 
 
 @task(doc_md="Names the study's workers, one mapped task each.")

@@ -7,10 +7,13 @@ from typing import Any
 from airflow.sdk import CronDataIntervalTimetable, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
+from plugins.operators.approval_operator import CandidateApproval
 from plugins.operators.horovod_operator import HorovodOperator
 from plugins.operators.stage_operator import StageOperator
 from tasks.core.pipeline import Step
 from tasks.core.spec import Project
+
+Task = StageOperator | MappedOperator
 
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=5)
@@ -53,10 +56,13 @@ def add_steps(
 ) -> dict[str, Any]:
     """Adds one task per step to the current DAG, wired by their inputs; a step per worker is mapped over ``workers``.
 
+    Where the spec wants an approval, a task that asks for it stands between the model card and what comes after the
+    gate.
+
     Returns:
         Step name to task.
     """
-    made: dict[str, StageOperator | MappedOperator] = {}
+    made: dict[str, Task] = {}
     for step in steps:
         operator = HorovodOperator if step.per == "rank" else StageOperator
         arguments: dict[str, Any] = {
@@ -75,4 +81,18 @@ def add_steps(
             made[step.name] = operator.partial(**arguments).expand(partition=workers)
         else:
             made[step.name] = operator(partition=partition, **arguments)
+    after_gate = [made[step.name] for step in steps if step.after_gate]
+    if after_gate and spec.deployment.approval:
+        _ask_first(spec, made["gate"], made["card"], after_gate)
     return made
+
+
+def _ask_first(spec: Project, gate: Task, card: Task, after_gate: Sequence[Task]) -> None:
+    """Adds the approval between the card and all that comes after the gate: a no skips each of them."""
+    approve = CandidateApproval(
+        task_id="approve",
+        project=spec.name,
+        gate=gate.output,  # type: ignore[arg-type]
+        doc_md="Asks a person whether the candidate may become champion; the answer stands in the audit log.",
+    )
+    card >> approve >> list(after_gate)

@@ -1,4 +1,4 @@
-"""Pages of a project in Airflow's UI: tabs on each DAG about its partitions, and about its last training."""
+"""Pages of a project in Airflow's UI: tabs on each DAG about its partitions, its last training, and its models."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from html import escape
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from tasks.core.artifacts import MANIFEST, Manifest
 from tasks.core.errors import UpdraftError
@@ -71,6 +71,27 @@ def training(dag_id: str) -> HTMLResponse:
     return HTMLResponse(_read(path.removesuffix(MANIFEST) + "report.html"), headers=_PLOTS)
 
 
+@app.get("/{dag_id}/model", dependencies=[_may_read])
+def model(dag_id: str) -> HTMLResponse:
+    """The model card of the last candidate, promoted or not."""
+    return _card(_project(dag_id), "candidate")
+
+
+@app.get("/{dag_id}/model/champion", dependencies=[_may_read])
+def champion(dag_id: str) -> HTMLResponse:
+    """The champion's model card."""
+    return _card(_project(dag_id), "champion")
+
+
+@app.get("/{dag_id}/model/{which}.json", dependencies=[_may_read])
+def card_json(dag_id: str, which: str) -> Response:
+    """The same card for programs, and for `updraft reproduce`."""
+    folder = _cards(_project(dag_id)).get(which)
+    if folder is None:
+        raise HTTPException(404, "There is no such card.")
+    return Response(_read(f"{folder}/card.json"), media_type="application/json", headers=_SEALED)
+
+
 class UpdraftPages(AirflowPlugin):
     """Puts the pages into Airflow's API server, and a tab that shows them on every DAG."""
 
@@ -78,8 +99,33 @@ class UpdraftPages(AirflowPlugin):
     fastapi_apps = [{"app": app, "url_prefix": PREFIX, "name": "Updraft pages"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": name, "href": f"{PREFIX}/{{DAG_ID}}/{page}", "destination": "dag", "url_route": f"updraft-{page}"}
-        for name, page in (("Data", "data"), ("Training", "training"))
+        for name, page in (("Data", "data"), ("Training", "training"), ("Model", "model"))
     ]
+
+
+def _card(project: str, which: str) -> HTMLResponse:
+    """A model card, with a line above it that leads to the other."""
+    cards, here = _cards(project), f"{PREFIX}/{project}_train/model"
+    if which not in cards:
+        body = f"<p>There is no card of a {which} yet.</p>"
+        return HTMLResponse(_PAGE.format(title=f"Model of {escape(project)}", body=body), headers=_SEALED)
+    pages = {"candidate": ("the last candidate", here), "champion": ("the champion", f"{here}/champion")}
+    others = [f"<a href='{url}'>{name}</a>" for card, (name, url) in pages.items() if card in cards and card != which]
+    links = " · ".join([*others, f"<a href='{here}/{which}.json'>as JSON</a>"])
+    line = f"<p class='soft'>This is {pages[which][0]}. {links}</p>"
+    page = _read(f"{cards[which]}/card.html").replace("<body>", f"<body>{line}", 1)
+    return HTMLResponse(page, headers=_SEALED)
+
+
+def _cards(project: str) -> Mapping[str, str]:
+    """Of candidate and champion, where there is one, the folder of its card."""
+    registry = Registry(settings().registry_url)
+    try:
+        standing, best = registry.partitions(project, "card").get(""), registry.alias(project)
+    finally:
+        registry.close()
+    paths = {"candidate": standing, "champion": best and best.details.get("card")}
+    return {which: path.removesuffix(f"/{MANIFEST}") for which, path in paths.items() if path}
 
 
 def _partitions(project: str, store: Store) -> Iterator[tuple[str, Manifest | None]]:

@@ -4,11 +4,12 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 
-from serving.models import Live
+from serving.memory import Memory
+from serving.models import Live, read_live
+from serving.workers import Workers
 from tasks.core.config import project_names
-from tasks.core.registry import Registry, Version
+from tasks.core.registry import CHAMPION, Registry, Version
 from tasks.core.store import Store
-from tasks.runtime.predictor import Predictor
 
 log = logging.getLogger("updraft.serving")
 
@@ -17,18 +18,24 @@ class Champions:
     """The registry's champions, looked up again and again by a thread.
 
     A new champion is loaded and warmed beside the old one and then takes its place in one assignment, so that no
-    request meets a half-loaded model. One that does not load leaves the old one in place.
+    request meets a half-loaded model. One that does not load leaves the old one in place. A project's first champion is
+    loaded at once if the memory budget has room for it, else when it is first asked for.
 
     Args:
         registry: used by the thread alone once it runs.
+        memory: where the models are kept.
+        workers: the other processes that answer beside this one.
         seconds: between two looks.
     """
 
-    def __init__(self, registry: Registry, store: Store, seconds: float = 1.0) -> None:
-        self._registry, self._store, self._seconds = registry, store, seconds
+    def __init__(
+        self, registry: Registry, store: Store, memory: Memory, workers: Workers, seconds: float = 1.0
+    ) -> None:
+        self._registry, self._store, self._memory, self._workers = registry, store, memory, workers
+        self._seconds = seconds
         self._live: Mapping[str, Live] = {}
         self._refused: dict[str, int] = {}
-        self._blind = False
+        self._looked, self._blind = False, False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="champions", daemon=True)
 
@@ -41,6 +48,7 @@ class Champions:
         """Ends the thread."""
         self._stopped.set()
         self._thread.join()
+        self._workers.leave()
 
     def names(self) -> Sequence[str]:
         """See `Models`."""
@@ -50,34 +58,55 @@ class Champions:
         """See `Models`."""
         return self._live.get(project)
 
+    def versions(self) -> Mapping[str, int | str | None]:
+        """See `Models`."""
+        return {name: self._workers.agreed(name) for name in self.names()}
+
+    def ready(self) -> bool:
+        """See `Models`."""
+        return self._looked
+
     def refresh(self) -> None:
         """Looks once; what fails is logged and tried again at the next look."""
         try:
             for project in project_names():
-                champion = self._registry.alias(project)
-                live = self._live.get(project)
-                if champion and (live is None or live.version != champion.version):
-                    self._switch(champion)
+                self._look(project)
+            self._workers.tell({name: live.version for name, live in self._live.items()})
         except Exception as error:
             if not self._blind:
                 log.warning("The registry cannot be read; the present champions stay. %s", error)
             self._blind = True
         else:
-            self._blind = False
+            self._looked, self._blind = True, False
 
-    def _switch(self, champion: Version) -> None:
+    def _look(self, project: str) -> None:
+        live = self._live.get(project)
+        number = self._registry.aliases(project).get(CHAMPION)
+        champion = self._registry.alias(project) if number and (live is None or live.version != number) else None
+        if champion:
+            self._switch(champion, live)
+
+    def _switch(self, champion: Version, before: Live | None) -> None:
         project, number = champion.project, champion.version
         try:
-            predictor = Predictor.load(self._store.fetch(champion.package.rpartition("/")[0]))
-            predictor.warm_up()
+            live = self._fetch(champion)
+            if before or self._memory.fits(live.model.folder):
+                live.model.get()
         except Exception:
             if self._refused.get(project) != number:
                 log.exception("%s version %d cannot be loaded; what was live stays.", project, number)
             self._refused[project] = number
             return
-        self._live = {**self._live, project: Live(predictor, number, champion.details.get("metrics", {}))}
+        self._live = {**self._live, project: live}
+        if before:
+            before.model.forget()
         self._refused.pop(project, None)
         log.info("%s version %d is live.", project, number)
+
+    def _fetch(self, champion: Version) -> Live:
+        folder = self._store.fetch(champion.package.rpartition("/")[0])
+        told = {"package": champion.key, "metrics": champion.details.get("metrics", {})}
+        return read_live(folder, self._memory, champion.version, **told)
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._seconds):

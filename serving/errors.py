@@ -1,15 +1,22 @@
-"""Every error the endpoint answers with: ``{"error": {"code", "message", "request_id"}}``, never a stack trace."""
+"""Every error the endpoint answers with: ``{"error": {"code", "message", "request_id"}}``, never a stack trace.
+
+Below ``/v2`` it is ``{"error": "<message>"}``, as the Open Inference Protocol wants it.
+"""
 
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from tasks.runtime.images import BadImage
 from tasks.runtime.instances import BadRow
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
+_HEADERS = {401: {"www-authenticate": 'Bearer realm="updraft"'}, 408: {"connection": "close"}}
+_SHOWN = 200
+"""Characters of a path that a message repeats."""
 
 
 class Problem(Exception):
@@ -19,11 +26,12 @@ class Problem(Exception):
         status: the HTTP status.
         code: a word for programs; stable.
         message: a sentence for people: what is wrong and what to send instead.
+        retry_after: seconds after which the same request may be answered.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
 
 
 def too_large(limit: int) -> Problem:
@@ -43,30 +51,52 @@ def bad_row(error: BadRow) -> Problem:
     return Problem(422, error.reason, f"{error.message} {error.fix}")
 
 
+def respond(scope: Scope, problem: Problem) -> JSONResponse:
+    """The answer to the request of ``scope``, in the shape of its protocol; for code outside the router."""
+    # What was sent may hold halves of characters, which no answer could carry.
+    message = problem.message.encode("utf-8", "replace").decode()
+    error = {"code": problem.code, "message": message, "request_id": scope["state"]["request_id"]}
+    headers = dict(_HEADERS.get(problem.status, {}))
+    if problem.retry_after is not None:
+        headers["retry-after"] = str(problem.retry_after)
+    return JSONResponse({"error": message if is_v2(scope["path"]) else error}, problem.status, headers)
+
+
+def is_v2(path: str) -> bool:
+    """Whether the path is the Open Inference Protocol's."""
+    return path == "/v2" or path.startswith("/v2/")
+
+
 async def on_problem(request: Request, error: Exception) -> Response:
     """Handles `Problem`."""
     assert isinstance(error, Problem)
-    return _answer(request, error.status, error.code, error.message)
+    return respond(request.scope, error)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Handles what the router refuses: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "http_error")
-    message = f"{HTTPStatus(error.status_code).phrase}: {request.method} {request.url.path}."
-    response = _answer(request, error.status_code, code, message)
-    response.headers.update(error.headers or {})
+    status, headers = error.status_code, error.headers or {}
+    said = f"{HTTPStatus(status).phrase}: {request.method} {request.url.path[:_SHOWN]}."
+    if status == 404:
+        said += " GET / lists the projects, GET /openapi.json the routes."
+    elif "Allow" in headers:
+        said += f" This path takes {headers['Allow']}."
+    response = respond(request.scope, Problem(status, _CODES.get(status, "http_error"), said))
+    response.headers.update(headers)
     return response
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:
     """Handles a client that left before its request was whole; nobody reads this."""
-    return _answer(request, 400, "incomplete_request", "The connection was closed before the request was whole.")
+    said = "The connection was closed before the request was whole. Send it again."
+    return respond(request.scope, Problem(400, "incomplete_request", said))
 
 
 async def on_failure(request: Request, error: Exception) -> Response:
     """Handles everything else: a fault of ours, whose stack trace the server logs."""
-    return _answer(request, 500, "internal_error", "The endpoint failed. Its log has the cause under this request_id.")
+    said = "The endpoint failed. Its log has the cause under this request's id; report it with that."
+    return respond(request.scope, Problem(500, "internal_error", said))
 
 
 HANDLERS = {
@@ -76,8 +106,3 @@ HANDLERS = {
     Exception: on_failure,
 }
 """For the Starlette application."""
-
-
-def _answer(request: Request, status: int, code: str, message: str) -> JSONResponse:
-    error = {"code": code, "message": message, "request_id": request.state.request_id}
-    return JSONResponse({"error": error}, status)

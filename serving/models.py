@@ -9,42 +9,67 @@ from typing import Any, Protocol
 from starlette.requests import Request
 
 from serving.errors import Problem
-from tasks.runtime.predictor import Predictor
+from serving.memory import Memory, Model
+from tasks.runtime.baseline import BASELINE, Baseline
+from tasks.runtime.predictor import SIGNATURE, Predictor, Signature
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Live:
-    """A loaded, warm model.
+    """A version that answers. What it is stands here always; its model is in memory while there is room for it.
 
     Attributes:
         version: the registry's number, or a Bento's tag.
+        model: loads itself when it is needed.
+        package: the key of its package.
         metrics: what evaluation measured.
+        baseline: what its training rows looked like; None where the package does not say.
         since: when this process began to answer with it.
     """
 
-    predictor: Predictor
+    signature: Signature
     version: int | str
+    model: Model
+    package: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Baseline | None = None
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model, which is loaded first where it is not in memory: from a thread, not from the event loop.
+
+        Raises:
+            UpdraftError: it cannot be loaded.
+        """
+        return self.model.get().predictor
 
 
 class Models(Protocol):
-    """Where the endpoint looks its models up."""
+    """Where the endpoint looks its models up. Nothing here loads one."""
 
     def names(self) -> Sequence[str]:
-        """The projects there are, with a live model or without."""
+        """The projects there are, with a live version or without."""
         ...
 
     def live(self, project: str) -> Live | None:
-        """The project's model, if there is one yet."""
+        """The project's version, if there is one yet."""
+        ...
+
+    def versions(self) -> Mapping[str, int | str | None]:
+        """Project to the version that every worker answers with; None while they do not agree, or there is none."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether every champion there is has been looked at: it answers, or it cannot be loaded."""
         ...
 
 
 def find(models: Models, request: Request) -> Live:
-    """The live model of the project that the request's path names.
+    """The live version of the project that the request's path names.
 
     Raises:
-        Problem: 404 there is no such project, 503 it has no model yet.
+        Problem: 404 there is no such project, 503 it has no version yet.
     """
     project = request.path_params["project"]
     live = models.live(project)
@@ -56,6 +81,23 @@ def find(models: Models, request: Request) -> Live:
     raise Problem(503, "no_champion", f"{project} has no champion yet: run its train DAG, or updraft run {project}.")
 
 
+def read_live(folder: Path, memory: Memory, version: int | str | None = None, **told: Any) -> Live:
+    """The package in ``folder`` as what answers, its model not loaded yet.
+
+    Args:
+        version: its number; the package's own name where it has none.
+        told: the other attributes of `Live` that are known.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: one is damaged.
+    """
+    signature = Signature.model_validate_json((folder / SIGNATURE).read_bytes())
+    path = folder / BASELINE
+    baseline = Baseline.model_validate_json(path.read_bytes()) if path.is_file() else None
+    return Live(signature, version or signature.build, Model(folder, memory), baseline=baseline, **told)
+
+
 class Packaged:
     """The one package of a Bento.
 
@@ -64,14 +106,21 @@ class Packaged:
     """
 
     def __init__(self, folder: Path) -> None:
-        predictor = Predictor.load(folder)
-        predictor.warm_up()
-        self._live = Live(predictor, predictor.signature.build)
+        self._live = read_live(folder, Memory(None))
+        self._live.model.get()
 
     def names(self) -> Sequence[str]:
         """See `Models`."""
-        return [self._live.predictor.signature.project]
+        return [self._live.signature.project]
 
     def live(self, project: str) -> Live | None:
         """See `Models`."""
         return self._live if project in self.names() else None
+
+    def versions(self) -> Mapping[str, int | str | None]:
+        """See `Models`."""
+        return {self._live.signature.project: self._live.version}
+
+    def ready(self) -> bool:
+        """See `Models`."""
+        return True

@@ -1,26 +1,31 @@
 """What the two BentoML services share: their lean configuration, and the place where the application is mounted."""
 
 import logging
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-LEAN: dict[str, Any] = {
-    "workers": 1,
-    "traffic": {"timeout": 60},
-    "metrics": {"enabled": False},
-    "logging": {"access": {"enabled": False}},
-    "tracing": {"sample_rate": 0.0},
-}
-"""BentoML's own access log, metrics and tracing cost more than a small model's prediction; they are off."""
+from serving.protocol import guard_connections
+
+T = TypeVar("T")
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
+def lean(workers: int) -> dict[str, Any]:
+    """The configuration of a service of so many processes, without what nobody would see (`in_place`)."""
+    return {
+        "workers": workers,
+        "metrics": {"enabled": False},
+        "logging": {"access": {"enabled": False}},
+        "tracing": {"sample_rate": 0.0},
+    }
 
 
 class Mounted:
-    """Stands where BentoML mounts an application until the service's instance, in its worker, has made it.
-
-    It is no Starlette application on purpose: into one of those BentoML looks for a route first, and answers unknown
-    paths itself, in its own words.
-    """
+    """Stands where the application will be as soon as the service's instance, in its worker, has made it."""
 
     _app: ASGIApp
 
@@ -31,7 +36,44 @@ class Mounted:
         log.setLevel(logging.INFO)
         for handler in logging.getLogger("bentoml").handlers:
             log.addHandler(handler)
+        log.propagate = False  # the root logger has such a handler, too
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         await self._app(scope, receive, send)
+
+
+class _InPlace:
+    """A middleware of BentoML's application that puts ``ours`` in its place as soon as it starts.
+
+    BentoML's own middlewares would cost each request more than a small model's prediction; the one that limits the time
+    cannot be turned off, and keeps a timer for a minute after each request.
+    """
+
+    def __init__(self, app: ASGIApp, ours: ASGIApp) -> None:
+        self._app, self._ours = app, ours
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI. Start and stop stay BentoML's; requests come here no more after that."""
+        scope["app"].middleware_stack = self._ours
+        await self._app(scope, receive, send)
+
+
+def in_place(ours: ASGIApp) -> Callable[[T], T]:
+    """Decorates a BentoML service: ``ours`` answers in place of its routes, health checks, schema and pages."""
+
+    def decorated(service: T) -> T:
+        cast(Any, service).add_asgi_middleware(_InPlace, ours=ours)
+        guard_connections()
+        return service
+
+    return decorated
+
+
+def pin_threads() -> None:
+    """Has the libraries compute in the thread that asks: workers run side by side, and their threads would fight."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    for name in _ONE_THREAD:
+        os.environ.setdefault(name, "1")

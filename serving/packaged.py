@@ -9,7 +9,7 @@ import bentoml
 
 from serving.app import application
 from serving.models import Packaged
-from serving.mounted import LEAN, Mounted
+from serving.mounted import Mounted, in_place, lean, pin_threads
 from tasks.core.settings import settings
 from tasks.runtime.requests import RequestLog
 
@@ -18,13 +18,14 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "package"
 _mounted = Mounted()
 
 
-@bentoml.asgi_app(_mounted)
-@bentoml.service(**LEAN)
+@in_place(_mounted)
+@bentoml.service(**lean(settings().serving_workers))
 class Updraft:
     """The model of this Bento."""
 
     def __init__(self) -> None:
-        self._log = RequestLog(settings().home)
+        pin_threads()
+        self._log = RequestLog(settings().home, cap_mib=settings().request_log_mib)
         self._log.start()
         _mounted.mount(application(Packaged(_PACKAGE), self._log))
 

@@ -3,14 +3,19 @@
 import base64
 import binascii
 import json
-from collections.abc import AsyncGenerator, Mapping
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from serving.entities import find_entities
 from serving.errors import Problem, too_large
+from serving.given import Explainable, Given, Images, Rows
+from tasks.runtime.predictor import Signature
 
 MAX_IMAGES = 256
 """In one request."""
@@ -18,61 +23,42 @@ MAX_IMAGES = 256
 MAX_ROWS = 10_000
 """In one request."""
 
+MAX_ENTITIES = 1_000
+"""In one request."""
+
+_ENTITY = re.compile(r"[^\ud800-\udfff]{1,1000}", re.DOTALL)
+"""An entity's id: JSON may spell half a surrogate pair, which no store can hold."""
+
 _IMAGES_WANTED = (
     "Send the image's bytes with its content type (image/png, image/jpeg, ...), a multipart form with files, "
     'or JSON {"instances": [{"image": "<base64>"}]}.'
 )
 _ROWS_WANTED = (
-    'Send JSON {"instances": [{"<column>": <value>, ...}, ...]}; GET the same path without /predict to see the columns.'
+    'Send JSON {"instances": [{"<column>": <value>, ...}, ...]}; GET the same path without /predict to see the '
+    'columns. Entities whose features are online may be named: {"entities": ["<id>", ...]}.'
 )
 
 Row = Mapping[str, Any]
 
 
-async def read_images(request: Request, limit: int) -> list[bytes]:
-    """The images that a request carries, as received: at least one.
-
-    Args:
-        limit: bytes that the body may have.
+async def read_given(request: Request, signature: Signature) -> Given:
+    """The images, rows or entities that a request carries, as its model takes them: at least one.
 
     Raises:
-        Problem: 400 not of the form announced, 413 too large, 415 another content type, 422 rows of a table.
+        Problem: 400 not of the form announced, 404 an unknown entity, 413 too large, 415 another content type, 422 of
+            the wrong kind for this model.
     """
-    media = _media_type(request)
-    if _is_image(media):
-        images = [await read_body(request, limit, _IMAGES_WANTED)]
-    elif media == "multipart/form-data":
-        images = await _from_form(request, await read_body(request, limit, _IMAGES_WANTED))
-    elif media == "application/json":
-        images = [_image(instance, n) for n, instance in enumerate(_instances(await read_json(request, limit)))]
-    else:
-        raise _unsupported(media, _IMAGES_WANTED)
-    if len(images) > MAX_IMAGES:
-        raise Problem(413, "too_many_images", f"{len(images)} images; send at most {MAX_IMAGES} in one request.")
-    return images
+    found = await _read(request, signature)
+    return await find_entities(signature, found.ids) if isinstance(found, _Named) else found
 
 
-async def read_rows(request: Request, limit: int) -> list[Row]:
-    """The rows of a table that a request carries: at least one.
-
-    Args:
-        limit: bytes that the body may have.
-
-    Raises:
-        Problem: 400 not of the form announced, 413 too large, 415 another content type, 422 images.
-    """
-    media = _media_type(request)
-    if _is_image(media) or media == "multipart/form-data":
-        raise Problem(422, "rows_wanted", f"This project takes rows of a table, no files. {_ROWS_WANTED}")
-    if media != "application/json":
-        raise _unsupported(media, _ROWS_WANTED)
-    rows = _instances(await read_json(request, limit))
-    if len(rows) > MAX_ROWS:
-        raise Problem(413, "too_many_rows", f"{len(rows)} rows; send at most {MAX_ROWS} in one request.")
-    for index, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise Problem(400, "bad_instances", f'instances[{index}] must be {{"<column>": <value>, ...}}.')
-    return rows
+async def read_explainable(request: Request, signature: Signature) -> Explainable:
+    """The images or rows that a request carries; for the errors see `read_given`."""
+    found = await _read(request, signature)
+    if isinstance(found, _Named):
+        wanted = _IMAGES_WANTED if signature.image else _ROWS_WANTED
+        raise Problem(422, "rows_wanted", f"Entities cannot be explained: features are no columns. {wanted}")
+    return found
 
 
 async def read_body(request: Request, limit: int, wanted: str = "") -> bytes:
@@ -111,6 +97,29 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     return value
 
 
+@dataclass(frozen=True)
+class _Named:
+    """Entities, by their ids."""
+
+    ids: Sequence[str]
+
+
+async def _read(request: Request, signature: Signature) -> Explainable | _Named:
+    media, limit, table = _media_type(request), signature.max_body_kib * 1024, signature.image is None
+    if media == "application/json":
+        value = await read_json(request, limit)
+        if "entities" in value:
+            return _Named(_entities(value))
+        return Rows(_rows(value)) if table else Images(_images(value))
+    is_form = media == "multipart/form-data"
+    if not is_form and not _is_image(media):
+        raise _unsupported(media, _ROWS_WANTED if table else _IMAGES_WANTED)
+    if table:
+        raise Problem(422, "rows_wanted", f"This project takes rows of a table, no files. {_ROWS_WANTED}")
+    body = await read_body(request, limit, _IMAGES_WANTED)
+    return Images(await _from_form(request, body) if is_form else [body])
+
+
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -138,11 +147,36 @@ async def _from_form(request: Request, body: bytes) -> list[bytes]:
     return images
 
 
-def _instances(value: Row) -> list[Any]:
-    instances = value.get("instances")
-    if not isinstance(instances, list) or not instances:
-        raise Problem(400, "bad_instances", 'The JSON needs a list that is not empty: {"instances": [...]}.')
-    return instances
+def _list(value: Row, field: str, most: int, kind: str) -> list[Any]:
+    """The list under ``field``, with something in it and no more than ``most`` of its kind."""
+    found = value.get(field)
+    if not isinstance(found, list) or not found:
+        raise Problem(400, f"bad_{field}", f'The JSON needs a list that is not empty: {{"{field}": [...]}}.')
+    if len(found) > most:
+        raise Problem(413, f"too_many_{kind}", f"{len(found)} {kind}; send at most {most} in one request.")
+    return found
+
+
+def _images(value: Row) -> list[bytes]:
+    return [_image(instance, index) for index, instance in enumerate(_list(value, "instances", MAX_IMAGES, "images"))]
+
+
+def _rows(value: Row) -> list[Row]:
+    rows = _list(value, "instances", MAX_ROWS, "rows")
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise Problem(400, "bad_instances", f'instances[{index}] must be {{"<column>": <value>, ...}}.')
+    return rows
+
+
+def _entities(value: Row) -> list[str]:
+    entities = _list(value, "entities", MAX_ENTITIES, "entities")
+    for index, entity in enumerate(entities):
+        if not isinstance(entity, str) or not _ENTITY.fullmatch(entity):
+            raise Problem(
+                400, "bad_entities", f"entities[{index}] must be an entity's id: a text of 1 to 1000 characters."
+            )
+    return entities
 
 
 def _image(instance: Any, index: int) -> bytes:

@@ -7,7 +7,10 @@ import bentoml
 
 from serving.app import application
 from serving.champions import Champions
-from serving.mounted import LEAN, Mounted
+from serving.key_ring import KeyRing
+from serving.memory import Memory
+from serving.mounted import Mounted, in_place, lean, pin_threads
+from serving.workers import Workers
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.store import open_store
@@ -16,22 +19,27 @@ from tasks.runtime.requests import RequestLog
 _mounted = Mounted()
 
 
-@bentoml.asgi_app(_mounted)
-@bentoml.service(**LEAN)
+@in_place(_mounted)
+@bentoml.service(**lean(settings().serving_workers))
 class Updraft:
     """Champions of all projects."""
 
     def __init__(self) -> None:
+        pin_threads()
         self._registry = Registry(settings().registry_url)
-        self._champions = Champions(self._registry, open_store(settings().store_uri))
-        self._log = RequestLog(settings().home)
-        _mounted.mount(application(self._champions, self._log))
+        store, memory = open_store(settings().store_uri), Memory(settings().memory_per_worker)
+        self._champions = Champions(self._registry, store, memory, Workers(settings().home))
+        self._log = RequestLog(settings().home, cap_mib=settings().request_log_mib)
+        self._keys = KeyRing(self._registry.keys)
+        _mounted.mount(application(self._champions, self._log, self._keys))
         self._champions.start()
+        self._keys.start()
         self._log.start()
 
     @bentoml.on_shutdown
     def stop(self) -> None:
         """Ends the threads; what waits in the request log is written first."""
         self._champions.stop()
+        self._keys.stop()
         self._log.stop()
         self._registry.close()

@@ -14,6 +14,7 @@ from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, Stage
 from tasks.platform.environment import ONE_THREAD, QUIET
+from tests.servers.http import inbox  # noqa: F401
 from tests.servers.postgres import postgres  # noqa: F401
 from tests.servers.s3 import s3, s3_server  # noqa: F401
 
@@ -39,8 +40,10 @@ def stages_read_what_they_declare() -> Iterator[None]:
 
     def noted(spec: Project, name: str) -> Any:
         # What the spec's own checks read, when a stage makes another spec of it, says nothing.
-        caller = sys._getframe(1)
-        checks = caller.f_globals["__name__"] == Project.__module__ and caller.f_code.co_name not in _DERIVED
+        caller: Any = sys._getframe(1)
+        while caller.f_globals["__name__"] == Project.__module__ and caller.f_code.co_name in _DERIVED:
+            caller = caller.f_back.f_back  # past this function, which asked the property
+        checks = caller.f_globals["__name__"] == Project.__module__
         if not name.startswith("_") and name not in _DERIVED and not checks:
             getattr(reading, "seen", set()).add(name)
         return read(spec, name)

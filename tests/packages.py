@@ -13,8 +13,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from feature_repo.names import view_name
 from tasks.core.registry import Registry, Version
-from tasks.core.spec import Project
+from tasks.core.spec import Online, Project
 from tasks.core.store import LocalStore
 from tasks.runtime.baseline import BASELINE, summarize, watched
 from tasks.runtime.extractors import names
@@ -86,7 +87,13 @@ def png(level: int = 0, seed: int | None = None, size: tuple[int, int] = (8, 8))
     return file.getvalue()
 
 
-def write_package(folder: Path, build: str = "tiny-build", steepness: float = 8.0, name: str = "tiny") -> None:
+def write_package(
+    folder: Path,
+    build: str = "tiny-build",
+    steepness: float = 8.0,
+    name: str = "tiny",
+    online: Online | None = None,
+) -> None:
     """What the package stage writes, less the Bento; ``steepness`` tells two versions apart by their probabilities."""
     spec = project(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +113,8 @@ def write_package(folder: Path, build: str = "tiny-build", steepness: float = 8.
         top_k=spec.serving.top_k,
         max_body_kib=spec.serving.max_body_kib,
         max_pixels=spec.serving.max_pixels,
+        view=view_name(spec),
+        online=online or Online(),
     )
     (folder / SIGNATURE).write_text(signature.model_dump_json(), encoding="utf-8")
     values = watched(spec.features, _training_rows(Predictor.load(folder)).features)
@@ -114,11 +123,17 @@ def write_package(folder: Path, build: str = "tiny-build", steepness: float = 8.
 
 
 def register(
-    registry: Registry, store: LocalStore, key: str, steepness: float = 8.0, damaged: bool = False, name: str = "tiny"
+    registry: Registry,
+    store: LocalStore,
+    key: str,
+    steepness: float = 8.0,
+    damaged: bool = False,
+    name: str = "tiny",
+    online: Online | None = None,
 ) -> Version:
     """A version of a tiny project whose package stands in the store."""
     folder = store.root / name / "package" / key
-    write_package(folder, key, steepness, name)
+    write_package(folder, key, steepness, name, online)
     if damaged:
         (folder / MODEL).write_bytes(b"not a graph")
     return registry.register(

@@ -40,7 +40,7 @@ def updraft(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (("stage", "train", "digits"), "updraft stage"),
         (("stage", "dataset", "digits"), "digits_features"),
         (("models", "show", "digits", "3"), "no version 3"),
-        (("models", "promote", "digits", "3"), "no version 3"),
+        (("models", "promote", "digits", "3", "--why", "x"), "no version 3"),
         (("predict", "digits", "no-such-file.png"), "no-such-file.png"),
         (("nothing",), "nothing"),
         (("run",), "project"),

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from tasks.core.artifacts import Manifest
 from tasks.core.errors import BadInput, UpdraftError
 from tasks.core.pipeline import find_step, run_step
 from tasks.core.settings import settings
@@ -30,6 +31,18 @@ def use_s3_connection(name: str) -> None:
     }
     os.environ.update({name: value for name, value in found.items() if value})
     settings.cache_clear()
+
+
+def skip_unless_passed(gate: str) -> Manifest:
+    """The gate's manifest, at the path given.
+
+    Raises:
+        AirflowSkipException: the candidate did not pass; names each gate that it failed.
+    """
+    manifest = load_manifest(open_store(settings().store_uri), gate)
+    if not manifest.metrics["passed"]:
+        raise AirflowSkipException(f"Not promoted: {'; '.join(manifest.metrics['why'])}. The champion stays.")
+    return manifest
 
 
 class StageOperator(BaseOperator):
@@ -73,7 +86,7 @@ class StageOperator(BaseOperator):
             use_s3_connection(settings().s3_connection)
         inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in self.inputs.items()}
         if find_step(self.step).after_gate:
-            self._skip_unless_passed(inputs["gate"][0])
+            skip_unless_passed(inputs["gate"][0])
         params = context["params"]
         overrides = {field: params[name] for name, field in self.param_fields.items() if params.get(name) is not None}
         overrides |= params.get("set") or {}
@@ -96,9 +109,3 @@ class StageOperator(BaseOperator):
         for reason, rows in manifest.reasons.items():
             self.log.info("quarantined: %d rows, %s", rows, reason)
         return manifest.path
-
-    def _skip_unless_passed(self, gate: str) -> None:
-        decision = load_manifest(open_store(settings().store_uri), gate).metrics
-        if not decision["passed"]:
-            failed = "; ".join(g["gate"] for g in decision["gates"] if not g["passed"])
-            raise AirflowSkipException(f"Not promoted: {failed}. The champion stays.")

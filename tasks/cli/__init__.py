@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from tasks.cli import agent, data, models, pipeline, platform
+from tasks.cli import agent, audit, data, keys, models, pipeline, platform
 from tasks.cli.shared import err
 from tasks.core.errors import BadInput, UpdraftError
 from tasks.core.settings import settings
@@ -23,9 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Deep learning from labelled data to a live endpoint.",
 )
-for part in (platform.app, data.app, pipeline.app, agent.app):
+for part in (platform.app, data.app, pipeline.app, agent.app, audit.app):
     app.registered_commands += part.registered_commands
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tasks.cli.shared import AsJson, ProjectName, Sets, out, refuse_unless_promoted, registry
+from tasks.cli.shared import AsJson, ProjectName, Sets, out, refuse_unless_promoted, registry, user
 from tasks.core.config import load_project, parse_overrides
 from tasks.core.errors import BadInput, UpdraftError
 from tasks.core.settings import settings
@@ -19,7 +19,15 @@ app = typer.Typer()
 
 
 @app.command()
-def run(project: ProjectName, sets: Sets = [], force: bool = False, as_json: AsJson = False) -> None:  # noqa: B006
+def run(
+    project: ProjectName,
+    sets: Sets = [],  # noqa: B006
+    force: bool = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Say yes to a candidate that passes, where the spec asks a person.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run every stage in this one process, without Airflow."""
     from tasks.platform.local import run_project
     from tasks.platform.quiet import chatter_to
@@ -34,6 +42,7 @@ def run(project: ProjectName, sets: Sets = [], force: bool = False, as_json: AsJ
             overrides=overrides,
             run_id=f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}",
             force=force,
+            approved_by=user() if approve else None,
             starting=lambda step: live.print(f"  {step} ...", end="\r") if live.is_terminal else None,
             finished=lambda manifest: live.print(f"  {manifest.line()}", markup=False),
         )
@@ -41,7 +50,34 @@ def run(project: ProjectName, sets: Sets = [], force: bool = False, as_json: AsJ
         print(json.dumps([json.loads(m.to_json()) for made in manifests.values() for m in made], indent=2))
     else:
         Summary(manifests, registry().alias(project)).show(out)
-    refuse_unless_promoted(manifests["gate"][0])
+    refuse_unless_promoted(manifests)
+
+
+@app.command()
+def reproduce(
+    card: Annotated[str, typer.Argument(metavar="CARD", help="A card.json: a file, or its path in the store.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make the model of a model card again, as far as it does not stand, and compare the digests. Promotes nothing."""
+    from tasks.platform.quiet import chatter_to
+    from tasks.platform.reproduce import read_card
+    from tasks.platform.reproduce import reproduce as make_again
+
+    facts = read_card(card)
+    with chatter_to(settings().home / "logs" / "run.log") as terminal:
+        live = Console(file=terminal, highlight=False, soft_wrap=True, quiet=as_json)
+        run_id = f"reproduce-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        found = make_again(facts, run_id=run_id, finished=lambda made: live.print(f"  {made.line()}", markup=False))
+    if as_json:
+        print(json.dumps([{**vars(each), "same": each.same} for each in found], indent=2))
+    else:
+        for each in found:
+            verdict = "[green]same[/]" if each.same else f"[red]other[/], as is {each.why}"
+            out.print(f"{each.name:24} {each.then[:12]} {each.now[:12]} {verdict}")
+    others = [each.name for each in found if not each.same]
+    if others:
+        fix = "Use the code and the libraries that the card names; where the source changed, its old state."
+        raise UpdraftError(f"{len(others)} of {len(found)} digests differ, the first: {others[0]}.", fix)
 
 
 @app.command()
@@ -72,14 +108,15 @@ def predict(project: ProjectName, files: list[Path]) -> None:
     """Ask the live endpoint about files (images; rows as .json, .jsonl or .csv); print its JSON answer for each."""
     import httpx
 
-    from tasks.platform.environment import serving_url
+    from tasks.platform.environment import serving_headers, serving_url
 
     url = f"{serving_url(settings())}/v1/{project}/predict"
+    client = httpx.Client(timeout=30, headers=serving_headers(settings()))
     for file in files:
         if not file.is_file():
             raise BadInput(f"{file}: there is no such file.", "Give the path of an image, or of a file with rows.")
         try:
-            answer = httpx.post(url, timeout=30, **_question(file))
+            answer = client.post(url, **_question(file))
         except ValueError as error:
             raise BadInput(f"{file}: not readable: {error}.", "Give JSON, JSON lines or CSV in UTF-8.") from None
         except httpx.HTTPError as error:

@@ -79,7 +79,7 @@ def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
     _addresses()
     url = f"http://{settings().host}:{settings().serving_port}/v1/{project}/predict"
     print(f"Try it:    curl -s {held.sample} {url}")
-    refuse_unless_promoted(summary.manifests["gate"][0])
+    refuse_unless_promoted(summary.manifests)
 
 
 def _step(text: str) -> None:

@@ -1,5 +1,7 @@
 """What the commands share: the two consoles, the arguments they have in common, the registry."""
 
+import getpass
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -23,8 +25,23 @@ def registry() -> Registry:
     return Registry(settings().registry_url)
 
 
-def refuse_unless_promoted(gate: Manifest) -> None:
-    """Raises `Refused` with the gates that failed, if any did."""
+def user() -> str:
+    """Who gives this command, for the audit log."""
+    return getpass.getuser()
+
+
+def refuse_unless_promoted(manifests: Mapping[str, Sequence[Manifest]]) -> None:
+    """Raises `Refused` if a run's candidate did not become champion, and says why.
+
+    Args:
+        manifests: the run's, by stage.
+    """
+    gate, card = manifests["gate"][0], manifests["card"][0]
+    where = f"{settings().store_uri}/{card.folder}/card.html"
     if not gate.metrics["passed"]:
-        failed = "; ".join(g["gate"] for g in gate.metrics["gates"] if not g["passed"])
-        raise Refused(f"Not promoted: {failed}.", "The champion stays. See the gates above.")
+        raise Refused(
+            f"Not promoted: {'; '.join(gate.metrics['why'])}.", f"The champion stays. The model card: {where}"
+        )
+    if "deploy" not in manifests:
+        fix = f"Look at its card, {where}; then: updraft run {gate.project} --approve"
+        raise Refused("Not promoted: the candidate passed its gates, and waits for a person's approval.", fix)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,26 @@ from pydantic import BaseModel, ValidationError
 from tasks.core.errors import BadInput
 from tasks.core.settings import settings
 from tasks.core.spec import Project, Section
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2: on, off, yes and no are words, as keys (``on: faint``) and as classes."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a spec's text, or a ``--set``, stands for.
+
+    Raises:
+        yaml.YAMLError: it is not readable as YAML.
+    """
+    return yaml.load(text, _Loader)
 
 
 def load_project(name: str, overrides: Mapping[str, Any] | None = None) -> Project:
@@ -32,7 +53,7 @@ def load_project(name: str, overrides: Mapping[str, Any] | None = None) -> Proje
             f"There is no project {name!r}: {path} does not exist.", f"Use one of: {known}; or write that file."
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}, column {where.column + 1}" if where else ""
@@ -89,7 +110,7 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
         if not equals or not path:
             raise BadInput(f"--set {assignment}: not of the form FIELD=VALUE.", "For example --set training.ranks=2")
         try:
-            result[path] = yaml.safe_load(value)
+            result[path] = read_yaml(value)
         except yaml.YAMLError:
             raise BadInput(f"--set {assignment}: the value is not readable as YAML.", "Quote it.") from None
     return result

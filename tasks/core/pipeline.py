@@ -152,37 +152,63 @@ TRAIN = (
         inputs=("tune", "train"),
     ),
     Step(
+        Stage("compress", "tasks.training.compress:compress", (*FITTED, "packaging.forms"), reproducible=False),
+        "Trains the smaller forms that have to be trained: pruned, distilled.",
+        inputs=("dataset", "transform", "train"),
+        pool="horovod_slots",
+    ),
+    Step(
+        Stage(
+            "export",
+            "tasks.packaging.export:export",
+            ("task", "classes", "image", "features", "online", "serving", "source.columns", "packaging"),
+            reproducible=False,
+        ),
+        "Writes model and transform as one graph per form; refuses what predicts otherwise than the trained model.",
+        inputs=("dataset", "transform", "train", "compress"),
+    ),
+    Step(
         Stage(
             "evaluate",
             "tasks.evaluation.evaluate:evaluate",
-            ("task", "classes"),
+            ("task", "classes", "image", "features", "source.columns", "evaluation"),
             reproducible=False,
             outside="tasks.evaluation.opponent:state",
         ),
-        "Measures candidate, champion and baseline on the same held-out split.",
-        inputs=("dataset", "transform", "train"),
+        "Measures every form of the candidate, champion and baseline on the same held-out split, with intervals.",
+        inputs=("dataset", "transform", "train", "export"),
     ),
     Step(
-        Stage("gate", "tasks.evaluation.gates:gate", ("gates",), reproducible=False),
+        Stage("gate", "tasks.evaluation.gates:gate", ("gates", "packaging.forms"), reproducible=False),
         "Compares the measurements with the spec's gates; a candidate that fails one is not promoted.",
         inputs=("evaluate",),
     ),
     Step(
         Stage(
+            "card",
+            "tasks.evaluation.card:card",
+            tuple(Project.model_fields),
+            reproducible=False,
+            outside="tasks.evaluation.card_page:state",
+        ),
+        "Writes the model card, of a refused candidate too; the DAG's tab Model shows it.",
+        inputs=("dataset", "transform", "tune", "train", "report", "export", "evaluate", "gate"),
+    ),
+    Step(
+        Stage(
             "package",
             "tasks.packaging.package:package",
-            ("task", "classes", "image", "features", "serving", "source.columns"),
             reproducible=False,
             outside="tasks.packaging.bento:service_code",
         ),
-        "Builds a Bento with transform and model inside; refuses one that predicts otherwise than the trained model.",
-        inputs=("dataset", "transform", "train", "evaluate", "gate"),
+        "Builds a Bento around the form that the gate chose: transform, model and service in one file.",
+        inputs=("export", "gate"),
         after_gate=True,
     ),
     Step(
-        Stage("deploy", "tasks.deployment.promote:deploy", reproducible=False),
+        Stage("deploy", "tasks.deployment.promote:deploy", ("deployment.approval",), reproducible=False),
         "Registers the version, makes it champion by compare-and-swap, and waits until the endpoint answers with it.",
-        inputs=("train", "evaluate", "gate", "package"),
+        inputs=("train", "evaluate", "gate", "card", "package"),
         after_gate=True,
     ),
 )
@@ -223,7 +249,7 @@ def run_step(
     """Executes one step: what an Airflow task, ``updraft stage`` and ``updraft run`` all call.
 
     Args:
-        inputs: step name to the store paths of its manifests.
+        inputs: step name to the store paths of its manifests; partitions that are not named are all that stand.
         overrides: dotted spec fields changed for this run.
         stopped: asked by long work; True ends it.
         missed: called before the stage works, if it has to.
@@ -237,7 +263,7 @@ def run_step(
     store, registry = open_store(settings().store_uri), Registry(settings().registry_url)
     try:
         paths = dict(inputs)
-        if step.partitions_of:
+        if step.partitions_of and step.partitions_of not in paths:
             paths[step.partitions_of] = _standing_partitions(registry, spec, step.partitions_of)
         manifests = {source: [load_manifest(store, path) for path in found] for source, found in paths.items()}
         return execute(

@@ -43,6 +43,17 @@ class Settings(BaseSettings):
     projects: Path = Field(ROOT / "projects", description="Folder of the project specs, one YAML each.")
     airflow_port: int = Field(8080, description="Airflow's UI and API.", ge=1, le=65535)
     serving_port: int = Field(3000, description="The prediction endpoint.", ge=1, le=65535)
+    serving_workers: int = Field(
+        2, description="Processes of the endpoint; one that dies is replaced while the others answer.", ge=1
+    )
+    serving_memory_mib: int = Field(
+        0, description="MiB for the models of all its processes; the least recently used go. 0: no limit.", ge=0
+    )
+    api_keys: Literal["auto", "open", "required"] = Field(
+        "auto", description="Who may ask the endpoint. auto: keys once one was made, or where others can reach it."
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="The key that updraft's own commands send to the endpoint.")
+    request_log_mib: int = Field(1024, description="MiB that the request logs may take; the oldest go first.", ge=1)
     host: str = Field("127.0.0.1", description="The address that the UI and the endpoint listen on.")
     hosts: str = Field(
         "", description="Hosts of training and their slots, gpu1:4,gpu2:4; each runs `updraft agent`. Empty: this one."
@@ -51,6 +62,10 @@ class Settings(BaseSettings):
     agent_key: SecretStr = Field(SecretStr(""), description="The secret that agents and their callers share.")
     interface: str = Field(
         "", description="Network interface of the ranks' traffic on this host, eth0. Empty: the one to the other hosts."
+    )
+    notify: SecretStr = Field(
+        SecretStr(""),
+        description="Whom to tell of refusals, promotions and approvals to give: Apprise addresses, commas between.",
     )
     warm: bool = Field(True, description="Import the heavy libraries once in the executor, for every task to inherit.")
     beam_runner: Literal["FnApiRunner", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"] = Field(
@@ -82,6 +97,11 @@ class Settings(BaseSettings):
         """How many ranks each of ``hosts`` takes, in their order."""
         pairs = (part.split(":") for part in self.hosts.split(",") if part)
         return {host: int(slots) for host, slots in pairs}
+
+    @property
+    def memory_per_worker(self) -> float | None:
+        """MiB that the models in one of the endpoint's processes may take; None: no limit."""
+        return self.serving_memory_mib / self.serving_workers or None
 
     @property
     def store_uri(self) -> str:

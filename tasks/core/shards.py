@@ -5,7 +5,7 @@ A shard is one uncompressed record batch, so that reading it costs no decoding a
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -134,7 +134,16 @@ def read_split(folder: Path, name: str) -> Split:
     Raises:
         UpdraftError: ``folder`` has no such split.
     """
-    table = read_table(folder, name)
+    return as_split(read_table(folder, name))
+
+
+def chosen(table: pa.Table, rows: Iterable[int]) -> pa.Table:
+    """Some rows of what `read_table` gave, in the order of ``rows``; nothing is read from the file yet."""
+    return pa.concat_tables([table.slice(0, 0), *(table.slice(row, 1) for row in rows)])
+
+
+def as_split(table: pa.Table) -> Split:
+    """The rows of a table as `read_table` gives it, columns of which may be left out but for those of every split."""
     columns = set(table.column_names)
     features = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
     return Split(

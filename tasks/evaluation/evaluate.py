@@ -1,130 +1,166 @@
-"""Evaluation: candidate, baseline and champion, measured on the same rows of the test split."""
+"""Evaluation: the candidate, its smaller forms, a plain linear model and the champion, on the same held-out rows.
+
+Packaged models are measured as they are served. The Keras model is loaded for its gradients alone: to attack it, and to
+explain what it looks at.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
 from tasks.core.artifacts import Rows
-from tasks.core.errors import BadInput, StageFailed
 from tasks.core.layout import Layout
-from tasks.core.registry import Version
 from tasks.core.shards import Split, read_split
 from tasks.core.stages import Context, Outcome
+from tasks.evaluation.attacks import attacker
 from tasks.evaluation.baseline import logistic_regression, ridge_regression
-from tasks.evaluation.metrics import confusion, measure, measure_numbers
+from tasks.evaluation.calibration import calibration
+from tasks.evaluation.comparisons import draw_places, draw_reliability
+from tasks.evaluation.contenders import CHAMPION, PLAIN, Contender, ask, ask_disturbed, forms, load_champion
+from tasks.evaluation.explain import Candidate, explain
+from tasks.evaluation.footprint import BATCH, footprint
+from tasks.evaluation.measured import BASELINE, UNDISTURBED, Place, Scores
+from tasks.evaluation.metrics import confusion
 from tasks.evaluation.opponent import opponent
 from tasks.evaluation.pictures import draw_confusion, draw_numbers
-from tasks.runtime.predictor import Predictor
-
-_BATCH = 1024
+from tasks.evaluation.robustness import ATTACKS, disturbed, evenly
+from tasks.evaluation.slices import declared, found
+from tasks.runtime.predictor import Inputs
 
 
 def evaluate(ctx: Context) -> Outcome:
-    """Writes ``report.json`` (the measures of all three) and the candidate's picture: ``confusion.png``, of a
-    regression ``predictions.png``.
+    """Writes ``report.json``, pictures beside it, and what explains the candidate.
 
     Raises:
         StageFailed: the candidate predicts no numbers.
-        BadInput: the champion predicts classes and the candidate numbers, or the other way round.
+        BadInput: the champion predicts classes and the candidate numbers, or the other way round; a declared slice
+            names a column that there is not.
     """
     (train, train_features), (test, test_features) = (_read(ctx, split) for split in ("train", "test"))
+    groups = declared(ctx.spec, test)
     model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
-    inputs, layout = inputs_of(test, test_features), Layout.read(ctx.store.fetch(ctx.input("transform").folder))
-    champion = opponent(ctx)
-    if ctx.spec.is_regression:
-        candidate = outputs(model, inputs)[:, 0]
-        plain = ridge_regression(train, train_features, test, test_features, layout)
-        draw_numbers(test.labels, candidate, ctx.out / "predictions.png")
-    else:
-        candidate = probabilities(model, inputs)
-        classes = len(ctx.spec.classes)
-        plain = logistic_regression(train, train_features, test, test_features, layout, classes)
-        counts = confusion(test.labels, candidate.argmax(axis=1), classes)
-        draw_confusion(counts, ctx.spec.classes, ctx.out / "confusion.png")
-    judge = measure_numbers if ctx.spec.is_regression else measure
-    report = {
-        "rows": len(test),
-        "candidate": judge(test.labels, candidate),
-        "baseline": judge(test.labels, plain),
-        "champion": None,
-    }
-    if champion:
-        report["champion"] = judge(test.labels, _asked(ctx, champion, test)) | {"version": champion.version}
+    version = opponent(ctx)
+    contenders = forms(ctx) | ({CHAMPION: load_champion(ctx, version)} if version else {})
+    answers = ask(contenders, ctx.store, test)
+    tests = _under_test(ctx, contenders, answers, test, test_features, model)
+    answers[BASELINE] = _baseline(ctx, train, train_features, test, test_features)
+    groups += found(ctx.spec, test, _losses(test.labels, answers[PLAIN]), groups)
+    scores = Scores(ctx.spec, test.labels, answers, groups, tests)
+    report = _report(ctx, scores, contenders, test)
+    if version:
+        report["champion"] = scores.metrics(CHAMPION) | {"version": version.version}
     (ctx.out / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    _draw(ctx, report, test, answers[PLAIN])
+    if not ctx.spec.is_regression:
+        _calibrate(ctx, contenders[PLAIN], test, answers[PLAIN])
+    if ctx.spec.evaluation.explain:
+        explained = Candidate(
+            model, contenders[PLAIN].predictor, train, train_features, test, test_features, answers[PLAIN]
+        )
+        explain(ctx.spec, explained, ctx.out)
     return Outcome(Rows(received=len(test), published=len(test)), metrics=report)
 
 
-def inputs_of(split: Split, features: np.ndarray) -> dict[str, np.ndarray]:
-    """What a model of `tasks.models` takes.
-
-    Args:
-        features: the split's, transformed, float32 (N, D).
-    """
-    return ({} if split.images is None else {"image": split.images}) | {"features": features}
-
-
-def outputs(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What the model gives: float64 (N, classes), logits; of a regression (N, 1), numbers in the labels' unit.
-
-    Args:
-        inputs: the model's, by name, (N, ...) each.
-
-    Raises:
-        StageFailed: some of it is not finite.
-    """
-    parts = []
-    for start in range(0, len(inputs["features"]), _BATCH):
-        batch = {name: values[start : start + _BATCH] for name, values in inputs.items()}
-        parts.append(keras.ops.convert_to_numpy(model(batch, training=False)).astype(np.float64))
-    found = np.concatenate(parts)
-    if not np.isfinite(found).all():
-        bad = int((~np.isfinite(found).all(axis=1)).sum())
-        raise StageFailed(
-            f"The candidate predicts no numbers for {bad} of {len(found)} test rows: its training diverged.",
-            "Lower training.learning_rate, or the upper end of its search space.",
-        )
-    return found
-
-
-def probabilities(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The softmax of the model's `outputs`: float64 (N, classes)."""
-    logits = outputs(model, inputs)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
-def in_our_order(found: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
-    """Columns of ``found`` (N, theirs) by class name: (N, ours), 0 for a class that they do not know."""
-    columns = [
-        found[:, list(theirs).index(name)] if name in theirs else np.zeros(len(found), found.dtype) for name in ours
-    ]
-    return np.stack(columns, axis=1)
-
-
 def _read(ctx: Context, split: str) -> tuple[Split, np.ndarray]:
-    features = np.load(ctx.file(ctx.input("transform"), f"{split}.npy"))
+    features = np.load(ctx.file(ctx.input("transform"), f"{split}.npy"), mmap_mode="r")
     return read_split(ctx.store.fetch(ctx.input("dataset").folder), split), features
 
 
-def _asked(ctx: Context, champion: Version, test: Split) -> np.ndarray:
-    """What the package that serves says of the rows' own values: with its transform, its features, its decoder.
+def _baseline(
+    ctx: Context, train: Split, train_features: np.ndarray, test: Split, test_features: np.ndarray
+) -> np.ndarray:
+    """A linear model's answers for the test split."""
+    layout = Layout.read(ctx.store.fetch(ctx.input("transform").folder))
+    if ctx.spec.is_regression:
+        return ridge_regression(train, train_features, test, test_features, layout)
+    return logistic_regression(train, train_features, test, test_features, layout, len(ctx.spec.classes))
 
-    Returns:
-        Probabilities (N, classes) in the spec's order, or of a regression numbers (N,).
+
+def _under_test(
+    ctx: Context,
+    contenders: Mapping[str, Contender],
+    answers: Mapping[str, np.ndarray],
+    test: Split,
+    features: np.ndarray,
+    model: keras.Model,
+) -> dict[str, Place]:
+    """The robustness tests, and the same rows undisturbed."""
+    rows = evenly(len(test), ctx.spec.evaluation.rows)
+    attack = None
+    if set(ATTACKS) & set(ctx.spec.tests):
+        attack = attacker(model, test, features, ctx.spec.evaluation.epsilon)
+    tests = {
+        name: Place(rows, ask_disturbed(contenders, given)) for name, given in disturbed(ctx.spec, test, rows, attack)
+    }
+    if not tests:
+        return {}
+    return {UNDISTURBED: Place(rows, {name: found[rows] for name, found in answers.items()}), **tests}
+
+
+def _losses(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """How wrong the candidate is about each row: the squared error of its probabilities (Brier, 1950), between 0 and 2,
+    so that a single row does not decide; of a regression the absolute error.
     """
-    predictor = Predictor.load(ctx.store.fetch(PurePosixPath(champion.package).parent.as_posix()))
-    if predictor.is_regression != ctx.spec.is_regression:
-        message = (
-            f"{ctx.spec.name}: champion version {champion.version} predicts something else than this {ctx.spec.task}."
-        )
-        raise BadInput(message, "Give the new task a project of its own.")
+    if predicted.ndim == 1:
+        return np.abs(predicted.astype(np.float64) - labels)
+    errors = predicted.astype(np.float64)
+    errors[np.arange(len(labels)), labels] -= 1
+    losses: np.ndarray = (errors**2).sum(axis=1)
+    return losses
+
+
+def _report(ctx: Context, scores: Scores, contenders: Mapping[str, Contender], test: Split) -> dict[str, Any]:
+    measured = {name: scores.measured(name) for name in contenders}
+    sample = _sample(ctx, test)
+    for name, each in measured.items():
+        each["footprint"] = footprint(contenders[name].folder, sample)
+        each["against"] = {other: scores.against(name, other) for other in (BASELINE, CHAMPION, PLAIN) if other != name}
+    champion = measured.pop(CHAMPION, None)
+    return {
+        "rows": len(test),
+        "candidate": scores.metrics(PLAIN),
+        "baseline": scores.metrics(BASELINE),
+        "champion": None,
+        "forms": measured,
+        "against": {other: scores.against(PLAIN, other) for other in (BASELINE, CHAMPION)},
+        "champion_measured": champion,
+        "confidence": ctx.spec.evaluation.confidence,
+    }
+
+
+def _sample(ctx: Context, test: Split) -> list[Any]:
+    """Rows as they are received, for the footprint."""
+    rows = evenly(len(test), BATCH)
     if test.rows is None:
-        found = predictor.predict_bytes(map(ctx.store.read_bytes, test.uris))
+        return [ctx.store.read_bytes(test.uris[row]) for row in rows]
+    return [json.loads(test.rows[row]) for row in rows]
+
+
+def _draw(ctx: Context, report: Mapping[str, Any], test: Split, predicted: np.ndarray) -> None:
+    if ctx.spec.is_regression:
+        draw_numbers(test.labels, predicted, ctx.out / "predictions.png")
     else:
-        # Not strict: columns may have come and gone since the champion was trained.
-        found = predictor.predict_rows(map(json.loads, test.rows), strict=False)
-    return found[:, 0] if ctx.spec.is_regression else in_our_order(found, predictor.classes, ctx.spec.classes)
+        classes = ctx.spec.classes
+        draw_confusion(
+            confusion(test.labels, predicted.argmax(axis=1), len(classes)), classes, ctx.out / "confusion.png"
+        )
+    plain, champion = report["forms"][PLAIN], report["champion_measured"]
+    metric = "mae" if ctx.spec.is_regression else "accuracy"
+    for kind in ("slices", "robustness"):
+        mine, theirs = (_by_name(each[kind]) if each else None for each in (plain, champion))
+        if mine:
+            draw_places(plain, theirs, mine, metric, ctx.out / f"{kind}.png")
+
+
+def _by_name(entries: Any) -> dict[str, Any]:
+    return dict(entries) if isinstance(entries, Mapping) else {entry["name"]: entry for entry in entries}
+
+
+def _calibrate(ctx: Context, plain: Contender, test: Split, probabilities: np.ndarray) -> None:
+    held = read_split(ctx.store.fetch(ctx.input("dataset").folder), "validation")
+    told = calibration(test.labels, probabilities, held.labels, plain.predict(Inputs(held.images, held.features)))
+    (ctx.out / "calibration.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+    draw_reliability(told, ctx.out / "reliability.png")

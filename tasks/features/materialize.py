@@ -28,7 +28,8 @@ from tasks.core.settings import settings
 from tasks.core.stages import Context, Outcome
 from tasks.features.feature_store import open_feature_store
 from tasks.features.newest import Newest, refresh
-from tasks.features.online import OFFLINE, View, open_online
+from tasks.features.online import OFFLINE, view_of
+from tasks.runtime.online import open_online
 
 log = logging.getLogger("updraft")
 
@@ -47,7 +48,7 @@ def materialize(ctx: Context) -> Outcome:
     _refuse_future(source, ctx.partition)
     rows = pq.read_metadata(source).num_rows
     shutil.copyfile(source, ctx.out / OFFLINE)
-    online, view = open_online(ctx.spec.name), View.of(ctx.spec)
+    online, view = open_online(ctx.spec.name), view_of(ctx.spec)
     with _one_writer(ctx.spec.name) as folder:
         online_config = online.feast()
         online.mark(view, str(day), None)

@@ -11,14 +11,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from feast import FeatureStore, FeatureView, ValueType
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.utils import _convert_arrow_to_proto
 
 from feature_repo.names import CREATED_AT, ENTITY, EVENT_TIME, KNOWN_AT
 from tasks.core.errors import Refused
-from tasks.features.online import OnlineStore, View
+from tasks.runtime.online.store import OnlineStore, View
 
 log = logging.getLogger("updraft")
 
@@ -89,7 +88,7 @@ def refresh(store: FeatureStore, view: FeatureView, newest: Newest, online: Onli
         log.info("feast %s: %d entities online", store.project, written)
         sample += _spread(rows)
     gone = newest.gone()
-    online.forget(names, [serialize_entity_key(entity_key(entity), 3) for entity in gone])
+    online.forget(names, gone)
     sample = _spread(sample)
     _read_back(store, view, sample, gone[:READ_BACK])
     return Counts(written, len(gone), len(sample))
@@ -100,13 +99,13 @@ def _spread(rows: Sequence[Any]) -> list[Any]:
     return [rows[number] for number in np.unique(np.linspace(0, len(rows) - 1, READ_BACK).astype(int)) if len(rows)]
 
 
-def entity_key(entity: str) -> EntityKey:
+def _entity_key(entity: str) -> EntityKey:
     """How Feast's online stores are asked for an entity."""
     return EntityKey(join_keys=[ENTITY], entity_values=[Value(string_val=entity)])
 
 
 def _read_back(store: FeatureStore, view: FeatureView, written: Sequence[Any], gone: Sequence[str]) -> None:
-    keys = [row[0] for row in written] + [entity_key(entity) for entity in gone]
+    keys = [row[0] for row in written] + [_entity_key(entity) for entity in gone]
     expected = [row[1] for row in written] + [None] * len(gone)
     if not keys:
         return

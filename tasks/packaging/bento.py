@@ -16,13 +16,15 @@ from pathlib import Path
 from tasks.core.artifacts import digest_file
 from tasks.core.errors import UpdraftError
 from tasks.core.settings import ROOT
+from tasks.core.spec import CnnEmbedding
 from tasks.core.stages import Context
+from tasks.runtime.predictor import LIBRARIES, Signature
 
 SERVICE = "serving.packaged:Updraft"
 """What the Bento runs."""
 
 _ALWAYS = (
-    *("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pydantic", "pydantic-settings"),
+    *("httptools", "numpy", "opencv-python-headless", "pillow", "pydantic", "pydantic-settings"),
     *("python-multipart", "pyyaml", "simplejpeg"),
 )
 """What the service imports whatever it serves; BentoML adds itself, and brings Starlette."""
@@ -33,18 +35,19 @@ _BUILD = "import bentoml, json, sys; bentoml.bentos.build(**json.loads(sys.argv[
 
 def service_code(ctx: Context) -> Mapping[str, str]:
     """The sources that a Bento carries and that no import of the package stage leads to, by digest."""
-    return {path.name: digest_file(path) for path in sorted((ROOT / "serving").glob("*.py"))}
+    folder = ROOT / "serving"
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
 
 
-def requirements(*, tables: bool, tensorflow: bool) -> list[str]:
-    """What a Bento's service imports, pinned to the versions here.
-
-    Args:
-        tables: it takes rows.
-        tensorflow: its graph is no ONNX.
-    """
-    names = [*_ALWAYS, *["pyarrow"] * tables, *["tensorflow"] * tensorflow]
-    return [f"{name}=={version(name)}" for name in names]
+def requirements(signature: Signature) -> list[str]:
+    """What a Bento's service imports for such a package, pinned to the versions here; of the runtimes, only its own."""
+    names = {*_ALWAYS, LIBRARIES[signature.runtime]}
+    if signature.image is None:
+        names.add("pyarrow")
+    if any(isinstance(feature, CnnEmbedding) for feature in signature.features):
+        names.add(LIBRARIES["onnx"])
+    return [f"{name}=={version(name)}" for name in sorted(names)]
 
 
 def build_bento(package: Path, name: str, tag: str, needed: list[str], work: Path, target: Path) -> None:

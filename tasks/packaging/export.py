@@ -1,90 +1,124 @@
-"""Transform graph, model and (of classes) softmax as one graph, so that the endpoint has no second step.
+"""The export stage: the trained model and its smaller forms, each as a folder that predicts alone.
 
-The graph takes the raw values of each feature group, float32 or string (N, F), and of images also ``image``, uint8
-(N, H, W, C); it gives probabilities, float32 (N, classes), or of a regression numbers, (N, 1). As ONNX it needs no
-TensorFlow; strings need TensorFlow.
+A folder holds the graph, ``signature.json``, ``baseline.json`` and the networks of embeddings. Of the runtimes that the
+spec allows, each form takes the quickest at one row. Training rows go through each from their original values; a model
+that answers otherwise than the one that was trained is refused. Forms of fewer bits do answer otherwise: the gates
+judge by how much.
 """
 
-from collections.abc import Mapping
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tasks.core.spec import Project
-from tasks.models.onnx_export import write_onnx
-from tasks.runtime.predictor import MODEL, SAVED_MODEL
-from tasks.runtime.saved_model import INFERENCE
-from tasks.runtime.table_features import is_text
+from tasks.core.shards import as_split, read_table
+from tasks.core.spec import Distilled, Pruned
+from tasks.core.stages import Context, Outcome
+from tasks.packaging.describe import signature_of, write_signature, write_surroundings
+from tasks.packaging.inference import Inference, inputs_of
+from tasks.packaging.parity import Replay
+from tasks.packaging.runtimes import PLAIN, Candidate, write_graph
+from tasks.packaging.timing import milliseconds_per_row
+from tasks.runtime.predictor import Predictor, Signature
 
-Specs = Mapping[str, tf.TensorSpec]
-
-
-class Inference(tf.Module):
-    """What is served: a call on raw inputs by name, from the saved transform graph to predictions.
-
-    Args:
-        transform: the folder that ``tft.TFTransformOutput`` reads.
-        model: takes the transformed ``features`` and, if there is one, ``image``; gives logits, or a regression's
-            numbers.
-        classes: whether they are logits.
-    """
-
-    def __init__(self, transform: Path, model: keras.Model, classes: bool) -> None:
-        super().__init__()
-        self.transform = tf.saved_model.load(str(transform / "transform_fn"))
-        self.model, self.classes = model, classes
-
-    def __call__(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Probabilities, (N, classes), or numbers, (N, 1)."""
-        raw = dict(inputs)
-        given = {"image": raw.pop("image")} if "image" in raw else {}
-        features = self.transform.transform_fn(raw)["features"]
-        found = self.model(given | {"features": features}, training=False)
-        return tf.nn.softmax(found) if self.classes else found
+log = logging.getLogger("updraft")
 
 
-def inputs_of(spec: Project, widths: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
-    """The graph's inputs by name.
-
-    Args:
-        widths: feature group to its number of raw dimensions.
-    """
-    image = {"image": tf.TensorSpec((None, *spec.image.shape), tf.uint8, name="image")} if spec.image else {}
-    kinds = {feature.group: tf.string if is_text(feature) else tf.float32 for feature in spec.features}
-    groups = {g: tf.TensorSpec((None, widths[g]), kind, name=g) for g, kind in kinds.items()}
-    return image | groups
-
-
-def export(transform: Path, model: keras.Model, specs: Specs, folder: Path, *, classes: bool) -> Path:
-    """Writes `Inference` into ``folder``, as ``model.onnx`` or, where strings go in, as ``saved_model/``.
-
-    Args:
-        transform: the folder that ``tft.TFTransformOutput`` reads.
-        model: the trained model.
-        specs: as `inputs_of` gives them.
-        classes: whether the model gives logits of classes, or numbers.
+def export(ctx: Context) -> Outcome:
+    """Writes a folder per form.
 
     Returns:
-        What was written.
+        ``forms``: of each, ``runtime``, ``bytes`` of its graph, the largest difference to its Keras model on training
+        rows, and what became of each runtime; ``left_out``: form to why it could not be made.
+
+    Raises:
+        Refused: the trained model predicts otherwise in each runtime that is allowed; the rows are named.
     """
-    inference = Inference(transform, model, classes)
-    if any(spec.dtype == tf.string for spec in specs.values()):
-        return _save(inference, specs, folder / SAVED_MODEL)
-    return _convert(inference, specs, folder / MODEL)
+    table = read_table(ctx.store.fetch(ctx.input("dataset").folder), "train")
+    train = as_split(table.drop_columns([name for name in ("image",) if name in table.column_names]))
+    specs = inputs_of(ctx.spec, {group: values.shape[1] for group, values in train.features.items()})
+    shared = ctx.work / "shared"
+    shutil.rmtree(shared, ignore_errors=True)
+    shared.mkdir()
+    write_surroundings(ctx, train, shared)
+    replay, signature = Replay(ctx, table), signature_of(ctx)
+    forms: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    for candidate in _candidates(ctx, specs):
+        try:
+            forms[candidate.name] = _quickest(ctx, candidate, signature, replay)
+        except Exception as error:
+            if candidate.name == PLAIN:
+                raise
+            # Converters fail with whatever they like; the other forms are none the worse for it.
+            left_out[candidate.name] = _why(error)
+            log.warning("export: there is no form %s: %s", candidate.name, left_out[candidate.name])
+    return Outcome(metrics={"forms": forms, "left_out": left_out})
 
 
-def _save(inference: Inference, specs: Specs, target: Path) -> Path:
-    setattr(inference, INFERENCE, tf.function(inference.__call__, input_signature=[dict(specs)], autograph=False))
-    tf.saved_model.save(inference, str(target))
-    return target
+def _candidates(ctx: Context, specs: Mapping[str, tf.TensorSpec]) -> Iterator[Candidate]:
+    """What is to be written, the plain form first."""
+
+    def inference(model: Path) -> Inference:
+        loaded = keras.models.load_model(model, compile=False)
+        transform = ctx.file(ctx.input("transform"), "transform_fn")
+        return Inference(transform, loaded, specs, classes=not ctx.spec.is_regression)
+
+    plain = inference(ctx.file(ctx.input("train"), "model.keras"))
+    yield Candidate(PLAIN, None, plain)
+    for form in ctx.spec.packaging.forms:
+        if isinstance(form, Pruned | Distilled):
+            retrained = ctx.file(ctx.input("compress"), f"{form.kind}/model.keras")
+            yield Candidate(form.kind, form, inference(retrained))
+        else:
+            yield Candidate(form.kind, form, plain)
 
 
-def _convert(inference: Inference, specs: Specs, target: Path) -> Path:
-    name = "probabilities" if inference.classes else "value"
+def _quickest(ctx: Context, candidate: Candidate, signature: Signature, replay: Replay) -> dict[str, Any]:
+    """Publishes the form in the quickest of its runtimes; tells of each."""
+    tried: dict[str, dict[str, Any]] = {}
+    failed: list[Exception] = []
+    for runtime in candidate.runtimes(ctx.spec.packaging.runtimes):
+        described = signature.model_copy(update={"form": candidate.name, "runtime": runtime})
+        try:
+            tried[runtime] = _written(ctx, candidate, described, replay)
+        except Exception as error:
+            # What one runtime cannot take, another one may.
+            failed.append(error)
+            tried[runtime] = {"why": _why(error)}
+    made = {runtime: found for runtime, found in tried.items() if "why" not in found}
+    if not made:
+        raise failed[0]
+    best = min(made, key=lambda runtime: made[runtime]["milliseconds"])
+    shutil.move(_folder(ctx, candidate.name, best), ctx.out / candidate.name)
+    for runtime in set(ctx.spec.packaging.runtimes) - set(tried):
+        tried[runtime] = {"why": "strings go into the graph; TensorFlow alone takes them"}
+    return {"runtime": best, **made[best], "runtimes": tried}
 
-    def predictions(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: inference(dict(zip(specs, inputs, strict=True)))}
 
-    write_onnx(predictions, list(specs.values()), target)
-    return target
+def _written(ctx: Context, candidate: Candidate, signature: Signature, replay: Replay) -> dict[str, Any]:
+    """The form in one runtime: written, checked and measured."""
+    folder = _folder(ctx, candidate.name, signature.runtime)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ctx.work / "shared", folder)
+    write_signature(signature, folder)
+    graph = write_graph(candidate, signature.runtime, folder, replay)
+    predictor = Predictor.load(folder)
+    return {
+        "bytes": sum(path.stat().st_size for path in [graph, *graph.rglob("*")] if path.is_file()),
+        "parity_rows": len(replay),
+        "parity_max_abs_diff": replay.check(predictor, candidate.inference, exact=candidate.exact),
+        "milliseconds": milliseconds_per_row(predictor, replay.first(predictor)),
+    }
+
+
+def _folder(ctx: Context, form: str, runtime: str) -> Path:
+    return ctx.work / f"{form}-{runtime}"
+
+
+def _why(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -20,7 +20,7 @@ from tasks.core.spec import Project
 from tasks.core.stages import load_manifest
 from tasks.core.store import Store, open_store
 from tasks.platform.airflow import Airflow, Run, TaskInstance
-from tasks.platform.environment import serving_url
+from tasks.platform.environment import serving_headers, serving_url
 from tasks.platform.local import land_sample
 from tasks.platform.summary import Summary
 
@@ -101,7 +101,7 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
     split = read_split(store.fetch(dataset.folder), "test")
     url = f"{serving_url(settings)}/v1/{spec.name}"
     errors = np.zeros(len(split))
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=10, headers=serving_headers(settings)) as client:
         for number, label in enumerate(split.labels):
             said = _ask(client, url, _question(store, split, number), summary.champion)
             errors[number] = abs(said["value"] - label) if spec.is_regression else said["label"] != spec.classes[label]

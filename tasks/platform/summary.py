@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tasks.core.artifacts import Manifest
@@ -40,23 +41,19 @@ class Summary:
         for name, hits, misses, seconds in self.stages():
             stages.add_row(name, str(hits), str(misses), f"{seconds:.1f}")
         console.print(stages)
-        gates = Table("gate", "value", "threshold", "", title="Gates on the held-out split", title_justify="left")
+        gates = Table("gate", "found", "", title="Gates on the held-out split", title_justify="left")
         for gate in self.decision["gates"]:
             verdict = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
-            gates.add_row(gate["gate"], _number(gate["value"]), _number(gate["threshold"]), verdict)
+            gates.add_row(escape(gate["gate"]), escape(gate["detail"]), verdict)
         console.print(gates)
         reasons = self.quarantined()
         rows = sum(m.rows.received for m in self.manifests.get("validate", ()))
         listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "none"
         console.print(f"Rows: {rows} received, {sum(reasons.values())} quarantined ({listed})")
-        verdict = "" if self.decision["passed"] else " (the candidate was not promoted)"
+        verdict = "" if "deploy" in self.manifests else " (the candidate was not promoted)"
         name = f"version {self.champion.version}" if self.champion else "none"
         console.print(f"Champion: {name}{verdict}")
 
 
 def _count(manifests: Iterable[Manifest], cache: str) -> int:
     return sum(m.cache == cache for m in manifests)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -145,6 +145,7 @@ def _graph(ctx: "Context", feature: CnnEmbedding) -> Path:
 
 
 def _cut_champion(ctx: "Context", feature: CnnEmbedding, target: Path) -> None:
+    from tasks.runtime import packed
     from tasks.runtime.image_branch import write_image_branch
     from tasks.runtime.predictor import MODEL
 
@@ -152,8 +153,11 @@ def _cut_champion(ctx: "Context", feature: CnnEmbedding, target: Path) -> None:
     if champion is None:
         message = f"features.{feature.group}: {ctx.spec.name} has no champion yet whose network could be used."
         raise BadInput(message, "Leave this feature out until a first version is promoted, then add it.")
-    folder = champion.package.rpartition("/")[0]
-    write_image_branch(ctx.store.fetch(f"{folder}/{MODEL}"), target)
+    model = ctx.store.fetch(champion.package.rpartition("/")[0]) / MODEL
+    if not packed.stands(model):
+        message = f"features.{feature.group}: {ctx.spec.name}'s champion is no ONNX graph that could be cut."
+        raise BadInput(message, "Allow packaging.runtimes [onnx] alone, and promote a champion of that first.")
+    write_image_branch(model, target)
 
 
 def _convert(feature: CnnEmbedding, image: Image, target: Path) -> None:

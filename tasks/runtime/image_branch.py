@@ -7,6 +7,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 from onnx.utils import Extractor
 
 from tasks.core.errors import BadInput
+from tasks.runtime import packed
 from tasks.runtime.embedding import INPUT, OUTPUT
 
 
@@ -14,13 +15,13 @@ def write_image_branch(model: Path, target: Path) -> None:
     """Cuts a graph where what comes from the image first meets anything else, and flattens what is there.
 
     Args:
-        model: an ONNX graph with the input ``image`` among others.
+        model: file of an ONNX graph, packed or not, with the input ``image`` among others.
         target: the graph to write: ``image`` uint8 (N, H, W, C) to ``embedding`` float32 (N, F).
 
     Raises:
         BadInput: the graph has no such place.
     """
-    whole = shape_inference.infer_shapes(onnx.load(model))
+    whole = shape_inference.infer_shapes(onnx.load_from_string(packed.read(model)))
     tensor = _last_of_image(whole)
     if tensor is None:
         message = "the champion's graph computes nothing from the image alone."

@@ -1,32 +1,39 @@
 """The packaged model as everyone runs it: the endpoint, the parity check, and the evaluation of a champion.
 
-A package is a folder with ``signature.json`` and one graph of transform, model and (of classes) softmax:
-``model.onnx``, or ``saved_model/`` if strings go in. One thread per prediction: more of them were slower on models of
-this size, and requests run side by side anyway.
+A package is a folder with ``signature.json`` and one graph of transform, model and (of classes) softmax, for the
+runtime that was quickest with it; ``saved_model/`` if strings go in. Only that runtime is imported.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict
 
 from tasks.core.errors import UpdraftError
-from tasks.core.spec import CnnEmbedding, Column, Feature, Image
+from tasks.core.spec import CnnEmbedding, Column, Feature, Image, Online
+from tasks.runtime import packed
 from tasks.runtime.embedding import Embedder
 from tasks.runtime.extractors import Embedders, extract, widths
 from tasks.runtime.images import decode
 from tasks.runtime.instances import checked, typed
 
+log = logging.getLogger("updraft")
+
 MODEL = "model.onnx"
+LITERT = "model.tflite"
 SAVED_MODEL = "saved_model"
 SIGNATURE = "signature.json"
 EMBEDDING = "{group}.embedding.onnx"
 """The network of a ``cnn_embedding`` group, beside the model."""
+
+LIBRARIES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}
+"""Runtime to its library."""
 
 _BATCH = 256
 
@@ -55,6 +62,22 @@ class Signature(BaseModel):
     top_k: int
     max_body_kib: int
     max_pixels: int
+    timeout_seconds: float = 10.0
+    """After which a request is answered with 503."""
+    log_share: float = 1.0
+    """Share of the requests that the request log keeps."""
+    log_days: int = 30
+    """After which it drops them."""
+    view: str = ""
+    """Feast's view of these features, where entities are looked up; empty: the package does not say."""
+    online: Online = Online()
+    """How old what is looked up may be."""
+    form: str = "plain"
+    """What was done to the trained model to make it smaller; ``plain``: nothing."""
+    runtime: Literal["onnx", "litert", "saved_model"] = "onnx"
+    """What runs the graph."""
+    lock: str = ""
+    """Digest of the dependency lock that the package was made with."""
     libraries: Mapping[str, str] = {}
     """Library to the version that made the package."""
 
@@ -104,12 +127,13 @@ class Predictor:
             signature = Signature.model_validate_json((folder / SIGNATURE).read_bytes())
             groups = [feature.group for feature in signature.features if isinstance(feature, CnnEmbedding)]
             embedders = {group: Embedder(folder / EMBEDDING.format(group=group)) for group in groups}
-            graph = _load_tensorflow(folder) if (folder / SAVED_MODEL).is_dir() else _load_onnx(folder)
-        # ONNX Runtime's and TensorFlow's exceptions have no public base class in common.
+            graph = _load_graph(folder)
+        # The runtimes' exceptions have no public base class in common.
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             fix = "Run the package stage again, or roll back to another version."
             raise UpdraftError(f"The package {folder} cannot be loaded: {reason}", fix) from error
+        _warn_of_others(signature)
         return cls(signature, graph, embedders)
 
     @property
@@ -171,13 +195,16 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Predicts a blank row, so that the first request does not pay for the graph's preparation."""
+        self.predict(self.blank(1))
+
+    def blank(self, count: int) -> Inputs:
+        """So many rows of nothing: black images, or values that are missing."""
         image = self.signature.image
         if image is None:
-            self.predict_rows([{}], strict=False)
-        else:
-            sizes = widths(self.signature.features, image, self._embedders)
-            features = {group: np.zeros((1, size), np.float32) for group, size in sizes.items()}
-            self.predict(Inputs(np.zeros((1, *image.shape), np.uint8), features))
+            return self.prepare_rows([{}] * count, strict=False)
+        sizes = widths(self.signature.features, image, self._embedders)
+        features = {group: np.zeros((count, size), np.float32) for group, size in sizes.items()}
+        return Inputs(np.zeros((count, *image.shape), np.uint8), features)
 
     def _predict_all(self, parts: Iterable[Inputs]) -> np.ndarray:
         return np.concatenate([np.empty((0, len(self.classes) or 1), np.float32), *map(self.predict, parts)])
@@ -190,19 +217,31 @@ def _parts(rows: Iterable[Any]) -> Iterator[list[Any]]:
         yield part
 
 
-def _load_onnx(folder: Path) -> Graph:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession((folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"])
+def _load_graph(folder: Path) -> Graph:
+    """The graph that lies there. A runtime is imported where a package needs it; elsewhere it need not be installed."""
+    if (folder / SAVED_MODEL).is_dir():
+        from tasks.runtime.saved_model import SavedModel
 
-    def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        (found,) = session.run(None, dict(inputs))
-        return found
+        return SavedModel(folder / SAVED_MODEL)
+    if packed.stands(folder / LITERT):
+        from tasks.runtime.litert import LiteRt
 
-    return run
+        return LiteRt(folder / LITERT)
+    from tasks.runtime.onnx_model import OnnxModel
+
+    return OnnxModel(folder / MODEL)
 
 
-def _load_tensorflow(folder: Path) -> Graph:
-    from tasks.runtime.saved_model import SavedModel
-
-    return SavedModel(folder / SAVED_MODEL)
+def _warn_of_others(signature: Signature) -> None:
+    """Says which libraries differ from those that the package was made and checked with."""
+    for library in ("numpy", LIBRARIES[signature.runtime]):
+        made = signature.libraries.get(library)
+        try:
+            here = version(library)
+        except PackageNotFoundError:
+            here = "no version that can be told"
+        if made and made != here:
+            log.warning(
+                "%s %s was packaged with %s %s; %s runs here, and answers may differ a little.",
+                *(signature.project, signature.build, library, made, here),
+            )

@@ -1,7 +1,9 @@
 """The request log: what the endpoint was asked and answered, for drift and for feedback to meet predictions.
 
-One JSON line per row or feedback under ``HOME/requests/<project>/date=YYYY-MM-DD/``, one file per worker process.
-Lines are written by a thread, off the requests' path; images and texts are never logged.
+One JSON line per row or feedback under ``HOME/requests/<project>/date=YYYY-MM-DD/``, files of a bounded size for each
+worker process. Lines are written by a thread, off the requests' path; images, texts and API keys are never logged.
+The thread also forgets: days past a project's ``serving.log_days``, and the oldest files where all of them together
+are more than ``UPDRAFT_REQUEST_LOG_MIB``.
 """
 
 import json
@@ -9,10 +11,14 @@ import logging
 import math
 import os
 import queue
+import shutil
 import socket
 import threading
+import time
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,23 @@ log = logging.getLogger("updraft.requests")
 
 Record = Mapping[str, Any]
 
+FORGET_SECONDS = 60.0
+"""Between two looks at what is too old or too much."""
+
+_ROUND = 256
+"""Records written at a time: what one of them adds to a file past its size."""
+
+_PARTS = 20
+"""The cap is shared by this many files at least, so that forgetting one forgets little."""
+
+
+def sampled(request_id: str, share: float) -> bool:
+    """Whether a request is one of the ``share`` that is logged: always the same answer for an id, on every worker.
+
+    So the rows of a request stay together, and feedback is kept where the prediction it is about was.
+    """
+    return share >= 1 or zlib.crc32(request_id.encode()) < share * 2**32
+
 
 class RequestLog:
     """Appends records from a bounded queue; when the disk cannot keep up, records are dropped and counted.
@@ -33,11 +56,14 @@ class RequestLog:
     Args:
         home: UPDRAFT_HOME.
         capacity: records waiting at most.
+        cap_mib: size of all logs under ``home`` together, of every project and worker.
     """
 
-    def __init__(self, home: Path, capacity: int = 10_000) -> None:
+    def __init__(self, home: Path, capacity: int = 10_000, cap_mib: float = 1024) -> None:
         self.dropped = 0
-        self._home = home
+        self._home, self._cap = home, int(cap_mib * 2**20)
+        self._days: dict[str, int] = {}
+        self._part, self._look = 0, 0.0
         self._queue: queue.Queue[tuple[str, Record] | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
 
@@ -50,8 +76,14 @@ class RequestLog:
         self._queue.put(None)
         self._thread.join()
 
-    def append(self, project: str, record: Record) -> None:
-        """Queues one record, stamped with the present time; NumPy vectors in it are rounded and listed."""
+    def append(self, project: str, record: Record, days: int | None = None) -> None:
+        """Queues one record, stamped with the present time; NumPy vectors in it are rounded and listed.
+
+        Args:
+            days: how long this project's records are kept; None: as told before, or until the cap is reached.
+        """
+        if days is not None:
+            self._days[project] = days
         try:
             self._queue.put_nowait((project, {"time": datetime.now(UTC).isoformat(), **record}))
         except queue.Full:
@@ -63,13 +95,16 @@ class RequestLog:
         stopped = False
         while not stopped:
             waiting = [self._queue.get()]
-            while not self._queue.empty():
+            while len(waiting) < _ROUND and not self._queue.empty():
                 waiting.append(self._queue.get())
             stopped = any(item is None for item in waiting)
             try:
                 self._write([item for item in waiting if item])
             except OSError as error:
                 log.warning("%d requests could not be logged: %s", len(waiting), error)
+            if stopped or time.monotonic() >= self._look:
+                self._look = time.monotonic() + FORGET_SECONDS
+                self._forget()
 
     def _write(self, items: list[tuple[str, Record]]) -> None:
         lines = defaultdict(list)
@@ -77,15 +112,32 @@ class RequestLog:
             lines[_folder(self._home, project, record["time"][:10])].append(json.dumps(record, default=_plain))
         for folder, found in lines.items():
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / f"{socket.gethostname()}-{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
+            with self._file(folder).open("a", encoding="utf-8") as file:
                 file.write("\n".join(found) + "\n")
+
+    def _forget(self) -> None:
+        try:
+            _forget_days(self._home, dict(self._days))
+            _forget_bytes(self._home, self._cap)
+        except OSError as error:
+            log.warning("The request log cannot be shortened: %s", error)
+
+    def _file(self, folder: Path) -> Path:
+        """This worker's file of the folder: the next one, where the present one has its size."""
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        path = folder / f"{name}-{self._part:04}.jsonl"
+        if not path.exists() or path.stat().st_size < self._cap // _PARTS:
+            return path
+        self._part += 1
+        return folder / f"{name}-{self._part:04}.jsonl"
 
 
 def read_requests(project: str, start: datetime, end: datetime) -> Iterator[Record]:
     """Records of ``start`` <= time < ``end``, by file; a line that a killed worker left unfinished is passed over."""
     for day in _days(start.astimezone(UTC).date(), end.astimezone(UTC).date()):
         for path in sorted(_folder(settings().home, project, day.isoformat()).glob("*.jsonl")):
-            yield from (r for r in _records(path) if start <= datetime.fromisoformat(r["time"]) < end)
+            with suppress(FileNotFoundError):  # a worker has just forgotten it
+                yield from (r for r in _records(path) if start <= datetime.fromisoformat(r["time"]) < end)
 
 
 def _records(path: Path) -> Iterator[Record]:
@@ -95,6 +147,34 @@ def _records(path: Path) -> Iterator[Record]:
                 yield json.loads(line)
             except ValueError:
                 log.info("%s has an unfinished line.", path)
+
+
+def _forget_days(home: Path, days: Mapping[str, int]) -> None:
+    """Removes the days that a project no longer keeps. Several workers may do so at once."""
+    today = datetime.now(UTC).date()
+    for project, kept in days.items():
+        oldest = f"date={today - timedelta(days=kept - 1)}"
+        for folder in (home / "requests" / project).glob("date=*"):
+            if folder.name < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget_bytes(home: Path, cap: int) -> None:
+    """Removes the oldest files, by their last line, until the rest fits."""
+    found = [(path, status) for path in (home / "requests").glob("*/date=*/*.jsonl") if (status := _status(path))]
+    total = sum(status.st_size for _, status in found)
+    for path, status in sorted(found, key=lambda pair: pair[1].st_mtime):
+        if total <= cap:
+            return
+        path.unlink(missing_ok=True)
+        total -= status.st_size
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # another worker forgot it first
+        return None
 
 
 def _folder(home: Path, project: str, day: str) -> Path:

@@ -6,7 +6,7 @@ function of (seed, epoch), deterministic kernels on one thread, and exact resump
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,8 @@ class Job:
         fold: of a cross-validation, that validates; None: the validation split does.
         start: weights file that layers begin from, see `tasks.training.start`; None: all begin at random.
         events: folder for TensorBoard's event files; None: none are written.
+        build: makes the model to train; its weights are those of the family's own.
+        callbacks: that change the model as it is trained.
     """
 
     spec: Project
@@ -62,6 +64,8 @@ class Job:
     fold: int | None = None
     start: Path | None = None
     events: Path | None = None
+    build: Callable[[Project, Layout], keras.Model] = build_model
+    callbacks: Sequence[keras.callbacks.Callback] = ()
 
 
 def never(epochs: int, entry: Mapping[str, float]) -> bool:
@@ -73,8 +77,7 @@ def fit(job: Job, log: Log, *, horovod: bool = False, judged: callbacks.Judged =
     """Trains the job's model: alone in this process, or as this rank of the Horovod job it is in.
 
     Args:
-        judged: asked after each epoch, with their number so far and the last one's entry in the history; True ends
-            the training. Rank 0's answer counts.
+        judged: asked after each epoch; rank 0's answer counts.
 
     Returns:
         The model as its family builds it, in float32, not compiled; of a regression in the label's unit. Its weights
@@ -118,6 +121,7 @@ def _train(
     saved = job.checkpoints if place.rank == 0 else None
     every = [
         *_frozen(job, begun),
+        *job.callbacks,
         progress,
         *_events(job, place),
         *callbacks.following(training, history, kept, model.trainable_variables, saved),
@@ -152,7 +156,7 @@ def compiled(job: Job, steps: int, *, horovod: bool = False) -> keras.Model:
         BadInput: see `fit`.
     """
     training = job.spec.training
-    model = build_model(job.spec, Layout.read(job.transform))
+    model = job.build(job.spec, Layout.read(job.transform))
     optimizer = make_optimizer(job.spec, steps, job.epochs)
     optimizer.build(model.trainable_variables)
     model.compile(
@@ -182,9 +186,8 @@ def _prepared(
 
 
 def _events(job: Job, place: Place) -> callbacks.Callbacks:
-    if job.events is None or place.rank > 0:
-        return []
-    return [keras.callbacks.TensorBoard(job.events, write_graph=False)]
+    writes = job.events is not None and place.rank == 0
+    return [keras.callbacks.TensorBoard(job.events, write_graph=False)] if writes else []
 
 
 def _frozen(job: Job, begun: list[keras.layers.Layer]) -> callbacks.Callbacks:
@@ -210,17 +213,14 @@ def _sampled(
         yield order, []
         return
     loss = make_loss(spec, reduction=None)
-    ranks: dict[str, Any] = {"rank": place.rank, "size": place.size, "gather": _gather} if place.horovod else {}
+    ranks: dict[str, Any] = {}
+    if place.horovod:
+        ranks = {"rank": place.rank, "size": place.size, "gather": lambda v: hvd.allgather(tf.constant(v)).numpy()}
     adaptive = Adaptive(pool, order, loss, spec.training.seed, **ranks)
     try:
         yield adaptive.order, [adaptive]
     finally:
         adaptive.close()
-
-
-def _gather(values: np.ndarray) -> np.ndarray:
-    found: np.ndarray = hvd.allgather(tf.constant(values)).numpy()
-    return found
 
 
 def configure(seed: int) -> None:

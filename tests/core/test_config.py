@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.config import load_project, parse_overrides, project_names
+from tasks.core.config import load_project, parse_overrides, project_names, read_yaml
 from tasks.core.errors import BadInput
 from tasks.core.settings import ROOT, settings
 
@@ -17,7 +17,9 @@ def write(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes the digits spec under another name with some fields changed; returns its name."""
     monkeypatch.setenv("UPDRAFT_PROJECTS", str(tmp_path))
     settings.cache_clear()
-    values = yaml.safe_load((ROOT / "projects" / "digits.yaml").read_text())
+    values = read_yaml((ROOT / "projects" / "digits.yaml").read_text())
+    del values["evaluation"]  # of images alone, and gates with it
+    values["gates"] = [gate for gate in values["gates"] if "on" not in gate]
 
     def write(**changes: Any) -> str:
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**values, "name": "mine", **changes}))
@@ -192,3 +194,12 @@ def test_the_suite_beside_the_file_is_part_of_the_project(write: Any, tmp_path: 
     (tmp_path / f"{name}.expectations.json").write_text("[")
     with pytest.raises(BadInput, match=r"mine.expectations.json: not readable as an expectation suite"):
         load_project(name)
+
+
+def test_on_off_yes_and_no_are_words(write: Any, tmp_path: Path) -> None:
+    assert parse_overrides(["classes=[yes, no]", "a=off"]) == {"classes": ["yes", "no"], "a": "off"}
+    assert parse_overrides(["a=true", "b=False"]) == {"a": True, "b": False}
+    write(gates=[])
+    path = tmp_path / "mine.yaml"
+    path.write_text(path.read_text().replace("gates: []", "gates: [{metric: accuracy, on: slices, min: 0.5}]"))
+    assert load_project("mine").gates[0].on == "slices"

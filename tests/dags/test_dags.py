@@ -127,6 +127,22 @@ def test_a_scheduled_run_is_for_the_interval_that_has_ended(dags: DagBag) -> Non
         assert first.run_after == first.data_interval.end == dag.start_date + length
 
 
+def test_a_person_is_asked_between_the_card_and_what_follows_the_gate(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = (ROOT / "projects" / "digits.yaml").read_text()
+    (tmp_path / "digits.yaml").write_text(f"{spec}\ndeployment: {{approval: true}}\n")
+    monkeypatch.setenv("UPDRAFT_PROJECTS", str(tmp_path))
+    settings.cache_clear()
+    bag = DagBag(str(ROOT / "dags"), bundle_name="tests")
+    assert bag.import_errors == {}
+    approve = bag.dags["digits_train"].get_task("approve")
+    assert approve.upstream_task_ids == {"gate", "card"}
+    assert approve.downstream_task_ids == {step.name for step in TRAIN if step.after_gate}
+    assert approve.doc_md
+    assert approve.execution_timeout
+
+
 def test_dag_files_are_thin() -> None:
     for path in (ROOT / "dags").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 100, path

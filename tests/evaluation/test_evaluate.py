@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 
 from tasks.core.artifacts import Manifest
+from tasks.core.config import replace as replace_fields
 from tasks.core.errors import StageFailed
 from tasks.core.layout import Layout
 from tasks.core.registry import Version
@@ -21,15 +24,19 @@ from tasks.core.shards import SPLITS, Split, pack, read_split, write_split
 from tasks.core.stages import Context, Outcome, execute
 from tasks.evaluation import baseline
 from tasks.evaluation.baseline import logistic_regression
-from tasks.evaluation.evaluate import in_our_order, probabilities
+from tasks.evaluation.contenders import check_finite, in_our_order
 from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
 from tasks.training.loop import Job, fit
-from tests import packages
+from tests import exports, packages
 from tests.digits import Platform, open_platform, project
 from tests.stages import stage
 
 ROWS = 400
-SPEC = project({"training.epochs": 8})
+QUICK = {"evaluation.resamples": 100, "evaluation.rows": 20, "evaluation.explain": False}
+DARK = {"name": "dark", "column": "image_stats.brightness", "max": 0.3}
+ONES = {"name": "ones", "column": "label", "values": [1, "7"]}
+TESTS = {"evaluation.slices": [DARK, ONES], "evaluation.robustness": ["blur", "fgsm"], "evaluation.slice_rows": 15}
+SPEC = project({"training.epochs": 8, **QUICK, **TESTS})
 
 
 @stage("train", "description", reproducible=False)
@@ -38,6 +45,28 @@ def _train(ctx: Context) -> Outcome:
     model, _ = fit(Job(ctx.spec, *folders, epochs=ctx.spec.training.epochs), print)
     model.save(ctx.out / "model.keras")
     return Outcome()
+
+
+@stage("export", "classes", "image", "features", "task", reproducible=False)
+def _export(ctx: Context) -> Outcome:
+    """The plain form, and one that knows less: its weights are rounded."""
+    train = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
+    raw = train.features["image_stats"]
+    mean, deviation = raw.mean(0), np.where(raw.std(0) > 0, raw.std(0), 1)
+    model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
+    forms = {}
+    for form in ("int8", "plain"):
+        if form == "plain":
+            model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
+        else:
+            model.set_weights([np.round(weights * 3) / 3 for weights in model.get_weights()])
+        transform = partial(_scaled, mean=mean, deviation=deviation)
+        forms[form] = exports.write_form(ctx.out, ctx.spec, model, transform, {"image_stats": 5}, form)
+    return Outcome(metrics={"forms": forms})
+
+
+def _scaled(raw: Any, mean: np.ndarray, deviation: np.ndarray) -> Any:
+    return (raw - mean.astype(np.float32)) / deviation.astype(np.float32)
 
 
 @stage("package", "description", "classes", reproducible=False)
@@ -98,11 +127,12 @@ class Case:
         self.data = self.platform.data(SPEC, ROWS)
         where = {"store": self.platform.store, "registry": self.platform.registry}
         self.train = execute(_train, SPEC, self.data, **where)
+        self.export = execute(_export, SPEC, {**self.data, "train": [self.train]}, **where)
 
     def evaluate(self) -> Manifest:
         """Executes the stage."""
         target = "tasks.evaluation.evaluate:evaluate"
-        return self.platform.run(target, SPEC, train=[self.train], **self.data)
+        return self.platform.run(target, SPEC, train=[self.train], export=[self.export], **self.data)
 
     def crown(
         self, kind: str, candidate: str, judged_against: int | None = None, classes: str = "0123456789"
@@ -136,12 +166,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def case(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """That home's store, with an empty registry."""
+    """That home's store, with an empty registry. What a package costs, the evaluation of a table measures below."""
+    monkeypatch.setattr("tasks.evaluation.evaluate.footprint", lambda folder, sample: {"size_mib": len(sample) / 8})
     monkeypatch.setenv("UPDRAFT_HOME", str(trained))
     monkeypatch.setenv("UPDRAFT_DATABASE_URL", f"sqlite:///{tmp_path / 'registry.db'}")
     settings.cache_clear()
     request = Case()
-    assert request.train.cache == "HIT"
+    assert request.train.cache == request.export.cache == "HIT"
     return request
 
 
@@ -149,13 +180,17 @@ def test_without_champion(case: Case) -> None:
     manifest = case.evaluate()
     report = manifest.metrics
     assert report["rows"] == manifest.rows.published == 80
-    assert report["champion"] is None
+    assert report["champion"] is report["champion_measured"] is report["against"]["champion"] is None
     assert report["candidate"]["accuracy"] > 0.8
     assert report["baseline"]["accuracy"] > 0.8
 
     folder = case.platform.store.fetch(manifest.folder)
     assert json.loads((folder / "report.json").read_text()) == report
-    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("confusion", "reliability", "slices", "robustness"):
+        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    calibration = json.loads((folder / "calibration.json").read_text())
+    assert calibration["calibration_error"] == report["candidate"]["calibration_error"]
+    assert sum(each["rows"] for each in calibration["bins"]) == 80 and calibration["fitted_on"] == 40
 
 
 def test_the_candidate_is_measured_on_the_test_split(case: Case) -> None:
@@ -166,6 +201,31 @@ def test_the_candidate_is_measured_on_the_test_split(case: Case) -> None:
     assert case.evaluate().metrics["candidate"]["accuracy"] == round(float(right.mean()), 6)
 
 
+def test_slices_tests_and_footprint_of_every_form(case: Case) -> None:
+    report = case.evaluate().metrics
+    test = read_split(case.platform.store.fetch(case.data["dataset"][0].folder), "test")
+    plain, other = report["forms"].values()
+    assert list(report["forms"]) == ["plain", "int8"] and plain["metrics"] == report["candidate"] != other["metrics"]
+    for form in (plain, other):
+        dark, ones = form["slices"][:2]
+        assert (dark["name"], ones["name"]) == ("dark", "ones") and not dark["found"] and dark["p_value"] is None
+        assert dark["rows"] == (test.features["image_stats"][:, 0] < np.float32(0.3)).sum() > 0
+        assert ones["rows"] == np.isin(test.labels, (1, 7)).sum()
+        assert [each["name"] for each in form["slices"]] == [each["name"] for each in plain["slices"]]
+        assert all(each["found"] and each["rows"] >= 15 and 0 <= each["p_value"] <= 1 for each in form["slices"][2:])
+        assert list(form["robustness"]) == ["undisturbed", "blur", "fgsm"]
+        assert {each["rows"] for each in form["robustness"].values()} == {20}
+        assert form["footprint"] == {"size_mib": 4}, "of 32 rows"
+        for where in (form, *form["slices"], *form["robustness"].values()):
+            low, high = where["intervals"]["accuracy"]
+            assert low <= where["metrics"]["accuracy"] <= high
+    assert (
+        plain["robustness"]["fgsm"]["metrics"]["log_loss"] > plain["robustness"]["undisturbed"]["metrics"]["log_loss"]
+    )
+    low, high = other["against"]["plain"]["log_loss"]
+    assert low <= other["metrics"]["log_loss"] - plain["metrics"]["log_loss"] <= high
+
+
 def test_a_champion_is_measured_from_the_images_bytes_by_class_name(case: Case) -> None:
     first = case.crown("good", "a")
     straight = case.evaluate().metrics["champion"]
@@ -174,6 +234,20 @@ def test_a_champion_is_measured_from_the_images_bytes_by_class_name(case: Case) 
     assert (straight["version"], turned["version"]) == (first.version, second.version)
     assert straight["accuracy"] > 0.8
     assert straight | {"version": 0} == pytest.approx(turned | {"version": 0}, abs=1e-5)
+
+
+def test_a_champion_is_met_on_the_same_slices_and_under_the_same_tests(case: Case) -> None:
+    case.crown("ignorant", "a")
+    report = case.evaluate().metrics
+    plain, champion = report["forms"]["plain"], report["champion_measured"]
+    assert champion["metrics"]["accuracy"] == report["champion"]["accuracy"]
+    assert [each["rows"] for each in champion["slices"]] == [each["rows"] for each in plain["slices"]]
+    assert champion["robustness"].keys() == plain["robustness"].keys() and champion["footprint"].keys()
+    assert report["against"]["champion"] == plain["against"]["champion"]
+    for where in (report["against"]["champion"], plain["slices"][0]["against_champion"]):
+        assert where["accuracy"][0] > 0.5 and where["log_loss"][1] < -1
+    # The attack is made for the candidate: the champion, which looks at nothing, does not mind.
+    assert champion["robustness"]["fgsm"]["metrics"] == champion["robustness"]["undisturbed"]["metrics"]
 
 
 def test_an_ignorant_champion_is_a_poor_one(case: Case) -> None:
@@ -220,11 +294,11 @@ def test_classes_are_matched_by_name() -> None:
 
 
 def test_a_diverged_candidate_is_named_as_such() -> None:
-    inputs = [keras.Input((2, 2, 1), dtype="uint8", name="image"), keras.Input((1,), name="features")]
-    model = keras.Model(inputs, keras.layers.Lambda(lambda x: 1.0 / x)(inputs[1]))
-    rows = {"image": np.zeros((4, 2, 2, 1), np.uint8), "features": np.array([[0], [1], [0], [0]], np.float32)}
+    found = np.array([[0.5, 0.5], [np.nan, 0.5], [np.nan, np.nan], [0.5, np.inf]])
     with pytest.raises(StageFailed, match="3 of 4 test rows"):
-        probabilities(model, rows)
+        check_finite(found)
+    with pytest.raises(StageFailed, match="1 of 2 test rows"):
+        check_finite(np.array([1, np.inf]))
 
 
 def test_the_baseline_of_a_table_sees_its_features_alone_and_no_more_of_them_than_fit(
@@ -265,17 +339,36 @@ def test_a_champion_of_rows_is_measured_from_their_values(
 ) -> None:
     """A table's whole evaluation: the candidate, the baseline, and a champion that knows no column ``new``."""
     platform = open_platform()
-    spec = packages.project("people")
+    spec = replace_fields(packages.project("people"), {**QUICK, "evaluation.explain": True})
     version = packages.register(platform.registry, platform.store, "first", name="people")
     platform.registry.move_alias("people", "champion", version.version, expected=None, who="test", why="test")
     where = {"store": platform.store, "registry": platform.registry}
     dataset = execute(_people, spec, {}, **where)
     inputs = {"dataset": [dataset], "transform": [execute(_ages, spec, {"dataset": [dataset]}, **where)]}
     inputs["train"] = [execute(_train, spec, inputs, **where)]
+    inputs["export"] = [execute(_people_export, spec, inputs, **where)]
     report = platform.run("tasks.evaluation.evaluate:evaluate", spec, **inputs).metrics
     assert report["rows"] == 60
     assert report["champion"]["accuracy"] == 1, "brightness is age above 50, and so the champion says"
     assert report["candidate"]["accuracy"] > 0.8 and report["baseline"]["accuracy"] > 0.8
+    plain = report["forms"]["plain"]
+    assert list(plain["robustness"]) == ["undisturbed", "missing_values", "category_shift"]
+    for measured in (plain, report["champion_measured"]):
+        assert measured["footprint"].keys() == {"latency_ms", "batch_latency_ms", "size_mib", "memory_mib"}
+
+
+@stage("export", "classes", "source", reproducible=False)
+def _people_export(ctx: Context) -> Outcome:
+    model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
+    return Outcome(
+        metrics={
+            "forms": {
+                "plain": exports.write_form(
+                    ctx.out, ctx.spec, model, lambda raw: (raw[:, :1] - 50) / 10, {"numeric": 2}
+                )
+            }
+        }
+    )
 
 
 @stage("dataset", "classes")

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -21,7 +22,7 @@ from tasks.core.stages import Context, Outcome, execute
 from tasks.evaluation.baseline import ridge_regression
 from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
 from tasks.training.loop import Job, fit
-from tests import packages
+from tests import exports, packages
 from tests.digits import Platform, open_platform, png
 from tests.stages import stage
 
@@ -35,6 +36,7 @@ TURNED = Project.model_validate(
         "features": [{"kind": "image_stats"}],
         "model": {"family": "mlp", "units": [32]},
         "training": {"ranks": 1, "epochs": 12, "batch_size": 16, "learning_rate": 0.01, "seed": 3},
+        "evaluation": {"resamples": 100, "rows": 20, "slice_rows": 10, "robustness": ["rotation"], "explain": False},
         "gates": [{"metric": "r2", "min": 0.2}, {"metric": "mae", "beats": "champion", "tolerance": 1}],
     }
 )
@@ -79,6 +81,13 @@ def _train(ctx: Context) -> Outcome:
     return Outcome()
 
 
+@stage("export", "task", "image", "features", "source", reproducible=False)
+def _export(ctx: Context) -> Outcome:
+    model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
+    plain = exports.write_form(ctx.out, ctx.spec, model, lambda raw: raw * 0.0, {"image_stats": 5})
+    return Outcome(metrics={"forms": {"plain": plain}})
+
+
 @stage("package", "task", reproducible=False)
 def _package(ctx: Context) -> Outcome:
     """A stand-in for a served model, which always says 7."""
@@ -116,6 +125,7 @@ def test_numbers_are_measured_in_the_labels_unit_and_judged(platform: Platform) 
     inputs = {"dataset": [execute(_dataset, TURNED, {}, **where)]}
     inputs["transform"] = [execute(_transform, TURNED, {}, **where)]
     inputs["train"] = [execute(_train, TURNED, inputs, **where)]
+    inputs["export"] = [execute(_export, TURNED, inputs, **where)]
     manifest = _evaluated(platform, inputs)
     report = manifest.metrics
     assert report["rows"] == ROWS["test"] and report["champion"] is None
@@ -124,7 +134,11 @@ def test_numbers_are_measured_in_the_labels_unit_and_judged(platform: Platform) 
     assert report["baseline"].keys() == report["candidate"].keys() and report["baseline"]["r2"] > 0.3
     folder = platform.store.fetch(manifest.folder)
     assert json.loads((folder / "report.json").read_text()) == report
-    assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("predictions", "robustness"):
+        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "calibration.json").exists()
+    turned_more = report["forms"]["plain"]["robustness"]
+    assert turned_more["rotation"]["metrics"]["mae"] > turned_more["undisturbed"]["metrics"]["mae"]
 
     package = execute(_package, TURNED, {}, **where)
     version = platform.registry.register(
@@ -134,6 +148,8 @@ def test_numbers_are_measured_in_the_labels_unit_and_judged(platform: Platform) 
     judged = _evaluated(platform, inputs)
     _, angles = turned(ROWS["test"], 2)
     assert judged.metrics["champion"]["mae"] == pytest.approx(np.abs(angles - 7).mean(), rel=1e-4)
+    low, high = judged.metrics["against"]["champion"]["mae"]
+    assert low < high < 0, "the candidate is surely better than one who always says 7"
     gates = platform.run("tasks.evaluation.gates:gate", TURNED, evaluate=[judged]).metrics
     assert gates["passed"] and [gate["metric"] for gate in gates["gates"]] == ["r2", "mae"]
 

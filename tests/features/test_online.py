@@ -11,7 +11,8 @@ from tasks.core.errors import BadInput, Refused, UpdraftError
 from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.features.lookup import Found, look_up
-from tasks.features.online import View, open_online
+from tasks.features.online import view_of
+from tasks.runtime.online import open_online
 from tests.features.conftest import TABLE, Platform, Row, some_rows
 from tests.online_servers import PASSWORD, drop_connections, empty
 
@@ -95,7 +96,7 @@ def test_an_expired_value_never_passes_for_a_present_one(online: Platform, polic
 
 
 def test_marks_tell_what_the_store_holds(online: Platform) -> None:
-    view, store = View.of(online.spec), open_online("toy")
+    view, store = view_of(online.spec), open_online("toy")
     assert store.marks(view) == {}
     made = [online.materialize(some_rows(2, day), day) for day in DAYS]
     assert store.marks(view) == {m.partition: m.outputs["offline.parquet"].digest for m in made}

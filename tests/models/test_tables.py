@@ -14,7 +14,7 @@ from tasks.core.layout import Layout
 from tasks.core.shards import pack, write_split
 from tasks.core.spec import Project
 from tasks.models import build_model
-from tasks.packaging.export import export, inputs_of
+from tasks.packaging.inference import Inference, inputs_of, write_saved_model
 from tasks.runtime.saved_model import SavedModel
 from tests import packages
 
@@ -116,7 +116,9 @@ def test_the_order_of_words_is_learned_and_packaged(said: Said, family: str, rat
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     specs = inputs_of(project(family), {"categorical": 1, "text": 1})
-    packaged = SavedModel(export(said.transform / "transform_fn", loaded, specs, tmp_path, classes=True))
+    inference = Inference(said.transform / "transform_fn", loaded, specs, classes=True)
+    write_saved_model(inference, tmp_path / "saved")
+    packaged = SavedModel(tmp_path / "saved")
     np.testing.assert_allclose(packaged(said.groups), np.asarray(keras.ops.softmax(found)), atol=1e-6)
 
     others = np.array([["north zephyrs then south"], ["South, zephyrs: NORTH!"], [""]], object)

@@ -1,6 +1,7 @@
 """``make run`` from `updraft demo` on: the same pipeline through a real Airflow, to a real endpoint."""
 
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -29,8 +30,15 @@ def test_training_is_the_same_to_the_bit(local: Installation, platform: Platform
     here, there = local.manifests(), platform[0].manifests()
     assert here["train", None]["metrics"]["weights_digest"] == there["train", None]["metrics"]["weights_digest"]
     for name in (name for name in here if name[0] in ("tune", "evaluate", "gate")):
-        assert here[name]["metrics"] == there[name]["metrics"], name
+        assert without_footprint(here[name]["metrics"]) == without_footprint(there[name]["metrics"]), name
     assert len(here["tune", "worker-00"]["metrics"]["trials"]) == 6
+
+
+def without_footprint(value: Any) -> Any:
+    """What an evaluation measured but for latency and memory, which no two runs share."""
+    if isinstance(value, dict):
+        return {name: without_footprint(inner) for name, inner in value.items() if name != "footprint"}
+    return [without_footprint(inner) for inner in value] if isinstance(value, list) else value
 
 
 def test_the_summary_tells_what_a_newcomer_needs(platform: Platform) -> None:
@@ -97,7 +105,12 @@ def test_the_tabs_of_a_dag_answer_those_who_may_see_it_alone(platform: Platform)
         token = api._http.headers["Authorization"]
     finally:
         api.close()
-    for page, shown in (("training", "Optimization history"), ("data", "truncated_image")):
+    for page, shown in (
+        ("training", "Optimization history"),
+        ("data", "truncated_image"),
+        ("model", "passed its gates"),
+        ("model/champion", "passed its gates"),
+    ):
         url = f"{api.url}/updraft/digits_train/{page}"
         assert httpx.get(url).status_code == 401
         answer = httpx.get(url, headers={"Authorization": token})

@@ -62,6 +62,26 @@ def test_a_candidate_that_fails_a_gate_is_refused_with_the_numbers(local: Instal
     assert json.loads(local.updraft("models", "list", "digits", "--json").stdout)["champion"] is True
 
 
+def test_where_the_spec_asks_a_person_the_run_waits_for_one(local: Installation) -> None:
+    asks = ("run", "digits", "--set", "deployment.approval=true")
+    waiting = local.updraft(*asks)
+    assert waiting.returncode == 1
+    assert "waits for a person's approval" in waiting.stderr and "--approve" in waiting.stderr
+    approved = local.updraft(*asks, "--approve")
+    assert approved.returncode == 0, approved.stderr
+    assert local.updraft(*asks).returncode == 0, "nobody is asked twice"
+
+
+def test_a_card_makes_its_model_again(local: Installation) -> None:
+    card = local.updraft("models", "show", "digits", "1", "--json")
+    path = json.loads(card.stdout)["card"].replace("manifest.json", "card.json")
+    done = local.updraft("reproduce", path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = {each["name"]: each for each in json.loads(done.stdout)}
+    assert all(each["same"] for each in found.values())
+    assert {"ingest 2026-01-01", "dataset", "train", "export", "weights"} <= found.keys()
+
+
 def test_no_path_of_this_machine_is_in_a_manifest(local: Installation) -> None:
     for manifest in local.manifests().values():
         assert str(local.home) not in json.dumps(manifest)

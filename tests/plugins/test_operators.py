@@ -68,9 +68,9 @@ def test_bad_input_fails_at_once_since_a_retry_cannot_mend_it(ingest: StageOpera
 
 
 def test_what_the_gate_refused_is_skipped_with_the_reason(home: Path) -> None:
-    gate = standing("gate", {"passed": False, "gates": [{"gate": "accuracy at least 0.97", "passed": False}]})
+    gate = standing("gate", {"passed": False, "why": ["accuracy at least 0.97: 0.9000"]})
     package = StageOperator(task_id="package", step="package", project="digits", inputs={"gate": gate.path})
-    with pytest.raises(AirflowSkipException, match=r"Not promoted: accuracy at least 0\.97"):
+    with pytest.raises(AirflowSkipException, match=r"Not promoted: accuracy at least 0\.97: 0\.9000"):
         package.execute(context())
 
 

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tasks.runtime.requests import RequestLog, read_requests
+from tasks.runtime.requests import RequestLog, read_requests, sampled
 
 HOUR = timedelta(hours=1)
 
@@ -68,3 +69,48 @@ def test_a_disk_that_fails_costs_the_records_and_nothing_else(home: Path) -> Non
     log.stop()
     (home / "requests").unlink()
     assert _read() == []
+
+
+def test_a_share_of_the_requests_is_chosen_by_their_ids() -> None:
+    ids = [f"request-{n}" for n in range(4000)]
+    kept = [name for name in ids if sampled(name, 0.25)]
+    assert len(kept) / len(ids) == pytest.approx(0.25, abs=0.03)
+    assert kept == [name for name in ids if sampled(name, 0.25)]
+    assert set(kept) < {name for name in ids if sampled(name, 0.5)}
+    assert all(sampled(name, 1.0) for name in ids) and not any(sampled(name, 0.0) for name in ids)
+
+
+def test_days_past_the_projects_own_are_forgotten(home: Path) -> None:
+    today = datetime.now(UTC).date()
+    for project in ("tiny", "other"):
+        for age in (0, 2, 3, 40):
+            folder = home / "requests" / project / f"date={today - timedelta(days=age)}"
+            folder.mkdir(parents=True)
+            (folder / "elsewhere-1-0000.jsonl").write_text("{}\n")
+    log = RequestLog(home)
+    log.start()
+    log.append("tiny", {"number": 1}, days=3)
+    log.stop()
+    left = {path.name for path in (home / "requests" / "tiny").iterdir()}
+    assert left == {f"date={today - timedelta(days=age)}" for age in (0, 2)}
+    # Nobody has said yet how long this project keeps its own.
+    assert len(list((home / "requests" / "other").iterdir())) == 4
+
+
+def test_all_logs_together_stay_under_the_cap_and_the_newest_are_kept(home: Path) -> None:
+    cap = 400_000
+    log = RequestLog(home, capacity=100_000, cap_mib=cap / 2**20)
+    for number in range(3000):
+        log.append("tiny" if number % 2 else "other", {"number": number, "features": "x" * 200})
+    log.start()
+    log.stop()
+    files = list((home / "requests").rglob("*.jsonl"))
+    assert 0 < sum(path.stat().st_size for path in files) <= cap
+    for number in range(3000, 3300):
+        log = RequestLog(home, cap_mib=cap / 2**20)
+        log.append("tiny", {"number": number, "features": "x" * 5000})
+        log.start()
+        log.stop()
+        if number % 100 == 99:
+            assert sum(path.stat().st_size for path in (home / "requests").rglob("*.jsonl")) <= cap
+    assert _read()[-1]["number"] == 3299

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,13 +54,25 @@ class Running:
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """``bentoml serve`` with projects of images (``tiny``, ``idle``), numbers and words, and no champion yet."""
-    folder = tmp_path_factory.mktemp("endpoint")
+    with serve(tmp_path_factory.mktemp("endpoint")) as running:
+        yield running
+
+
+@contextmanager
+def serve(folder: Path, workers: int = 1, **more: object) -> Iterator[Running]:
+    """An endpoint with a home in ``folder``; ``more`` are other settings of it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     for name in KINDS:
         write_project(folder / "projects", name)
-    values = {"HOME": folder / "home", "PROJECTS": folder / "projects", "SERVING_PORT": port}
+    values = {
+        "HOME": folder / "home",
+        "PROJECTS": folder / "projects",
+        "SERVING_PORT": port,
+        "SERVING_WORKERS": workers,
+        **more,
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name in ("STORE", "DATABASE_URL"):
             patch.delenv(f"UPDRAFT_{name}", raising=False)
@@ -96,7 +109,8 @@ def _await_ready(server: subprocess.Popen[bytes], client: httpx.Client, log: Pat
             if client.get("/readyz").status_code == 200:
                 return
         except httpx.TransportError:
-            time.sleep(0.2)
+            pass  # nobody listens yet
+        time.sleep(0.2)
     raise AssertionError(log.read_text())
 
 

@@ -49,6 +49,19 @@ def test_a_regression_answers_with_numbers_and_logs_them(priced: Running) -> Non
     assert described["task"] == "regression" and described["classes"] == []
 
 
+def test_a_number_has_no_likeliest_classes(priced: Running) -> None:
+    response = _predict(priced, {"age": 1}, path="/v1/prices/predict?top_k=1")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_top_k")
+
+
+def test_a_row_so_large_that_the_model_gives_no_number_is_named(priced: Running) -> None:
+    response = _predict(priced, {"age": 1}, {"age": 1e300}, path="/v1/prices/predict")
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (422, "not_a_number") and error["message"].startswith("Instance 1:")
+    response = _predict(priced, {"age": 1e300}, path="/v1/prices/explain")
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "not_a_number")
+
+
 @pytest.mark.parametrize(("label", "status"), [(12.5, 202), (7, 202), ("12.5", 400), (True, 400), (None, 400)])
 def test_feedback_of_a_regression_is_a_number(priced: Running, label: Any, status: int) -> None:
     given = {"request_id": f"about-{label}", "label": label}

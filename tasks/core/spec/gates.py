@@ -70,16 +70,17 @@ class Gate(Section):
     metric: ClassMetric | NumberMetric | Footprint
     """What is compared: of classes, of numbers, or of the package (see the evaluation's report)."""
     on: str | None = None
-    """Where: a slice or a robustness test by name, or ``slices`` for every slice; null: the whole split."""
+    """Where: a slice or a robustness test by name, or ``slices`` for every slice that is declared, and every one found
+    that is worse than chance explains; null: the whole split."""
     min: float | None = None
     """The candidate's value must be at least this."""
     max: float | None = None
     """The candidate's value must be at most this."""
     beats: Literal["baseline", "champion"] | None = None
     """The candidate must be better than the plain linear model, or no worse than the champion, and not by chance: the
-    interval of the difference over the same rows counts."""
+    worse end of the interval of the difference counts, over the same rows."""
     tolerance: float = Field(0.0, ge=0)
-    """How much worse still passes, where it has to beat somebody."""
+    """How much worse still passes, where it has to beat somebody; choose it by the size of the test split."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

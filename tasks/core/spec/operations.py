@@ -26,7 +26,7 @@ class Deployment(Section):
     """How a version that passed its gates goes live."""
 
     approval: bool = False
-    """Whether a person has to say yes in Airflow's UI first."""
+    """Whether a person has to say yes first: in Airflow's UI, or with ``updraft run --approve``."""
 
 
 class Monitoring(Section):

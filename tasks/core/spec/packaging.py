@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tasks.core.spec.base import Section, Share
+from tasks.core.spec.model import Model
 
 
 class _Form(Section):
@@ -60,6 +61,19 @@ class Distilled(_Form):
     set: dict[str, object] = Field(default_factory=dict)
     """Fields of ``model`` that differ from the candidate's: ``{family: convnet, filters: [16]}``."""
 
+    @field_validator("set")
+    @classmethod
+    def _of_model(cls, value: dict[str, object]) -> dict[str, object]:
+        if "start" in value:
+            raise ValueError("a student starts from random weights; leave start out")
+        try:
+            Model.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "model"
+            raise ValueError(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+        return value
+
 
 Form = Annotated[Float16 | DynamicInt8 | Int8 | Pruned | Distilled, Field(discriminator="kind")]
 
@@ -78,3 +92,8 @@ class Packaging(Section):
         if len(set(kinds)) != len(kinds):
             raise ValueError("forms: the same kind stands twice")
         return self
+
+    @property
+    def families(self) -> set[str]:
+        """Of the models that are distilled."""
+        return {str(form.set["family"]) for form in self.forms if isinstance(form, Distilled) and "family" in form.set}

@@ -1,6 +1,6 @@
 """The project: all sections together, and what must hold between them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from pydantic.fields import FieldInfo
 
 from tasks.core.spec.base import Name, Section
-from tasks.core.spec.data import RESERVED, Image, Online, Sampling, Source, Split, Validation
+from tasks.core.spec.data import RESERVED, Column, Image, Online, Sampling, Source, Split, Validation
 from tasks.core.spec.features import Feature, ImageFeature, Sequence, TableFeature, TextTerms, check_columns
 from tasks.core.spec.gates import ClassMetric, Evaluation, Footprint, Gate, ImageTest, NumberMetric, TableTest
 from tasks.core.spec.model import IMAGE_FAMILIES, TABLE_FAMILIES, Model
@@ -28,6 +28,12 @@ _NOT_TRIED = frozenset(
 
 _ATTACKS = ("fgsm", "pgd")
 """They follow the gradient of a classification's loss."""
+
+_DISTURBS: Mapping[str, Callable[[Column], bool]] = {
+    "missing_values": lambda column: column.nullable or column.type == "text",
+    "category_shift": lambda column: column.type in ("category", "boolean"),
+}
+"""The robustness tests of a table to the columns that they change; one that changes nothing is not made."""
 
 
 class Project(Section):
@@ -118,13 +124,27 @@ class Project(Section):
         known = {*get_args(NumberMetric if self.is_regression else ClassMetric), *get_args(Footprint)}
         unfit = [test for test in self.evaluation.robustness or () if test not in self._possible_tests]
         if unfit:
-            raise ValueError(f"evaluation.robustness: {unfit[0]} is not for {self.task}; take {', '.join(self.tests)}")
+            possible = ", ".join(self._possible_tests) or "none: []"
+            raise ValueError(f"evaluation.robustness: {unfit[0]} changes nothing that {self.name} has; take {possible}")
         places = {"slices", *(part.name for part in self.evaluation.slices), *self.tests}
         for gate in self.gates:
             if gate.metric not in known:
                 raise ValueError(f"gates: {gate.metric} does not measure {self.task}")
             if gate.on and gate.on not in places:
                 raise ValueError(f"gates: {gate.on!r} is no slice or robustness test; take {', '.join(sorted(places))}")
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_of_something(self) -> Self:
+        columns = {"label", *(() if self.image else (column.name for column in self.source.columns))}
+        groups = {feature.group for feature in self.features}
+        for part in self.evaluation.slices:
+            # Which dimensions a feature has, its extractor alone knows; the evaluation asks it.
+            if part.column not in columns and part.column.partition(".")[0] not in groups:
+                fix = f"take {', '.join(sorted(columns))}, or a feature and its dimension"
+                raise ValueError(f"evaluation.slices: {part.name}: there is no {part.column!r}; {fix}")
+            if part.name in ("slices", *self.tests):
+                raise ValueError(f"evaluation.slices: {part.name} is what gates call something else; take another name")
         return self
 
     @model_validator(mode="after")
@@ -178,7 +198,7 @@ class Project(Section):
         """The family, and those that the study may choose, take what the source holds."""
         searched = self.tuning.space.get("model.family")
         families = {self.model.family, *(searched.values or () if searched else ())}
-        for family in sorted(map(str, families)):
+        for family in sorted({*map(str, families), *self.packaging.families}):
             known = IMAGE_FAMILIES if self.image else TABLE_FAMILIES
             if family not in known:
                 raise ValueError(f"model.family: {family} is not for {self.source.format}; take {', '.join(known)}")
@@ -202,7 +222,7 @@ class Project(Section):
     @property
     def _possible_tests(self) -> tuple[str, ...]:
         if self.image is None:
-            return get_args(TableTest)
+            return tuple(test for test in get_args(TableTest) if any(map(_DISTURBS[test], self.source.columns)))
         return tuple(test for test in get_args(ImageTest) if not (self.is_regression and test in _ATTACKS))
 
     @property

@@ -24,7 +24,8 @@ def draw(study: optuna.Study, folder: Path) -> list[str]:
     """The same as PNGs in ``folder``, called after their titles; returns the files' names."""
     names = []
     for title, name in _fitting(study).items():
-        axes = _quietly(getattr(optuna.visualization.matplotlib, name), study)
+        with plt.rc_context():  # Optuna sets a style for the whole process
+            axes = _quietly(getattr(optuna.visualization.matplotlib, name), study)
         figure = cast(Figure, (axes if isinstance(axes, Axes) else axes.flat[0]).figure)
         figure.set_size_inches(8, 4.5)
         names.append(f"{title.lower().replace(' ', '_')}.png")

@@ -2,16 +2,25 @@
 
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tasks.features.online_store import View, naming, shown
+import numpy as np
+
+from tasks.runtime.online.encoding import decode_value, entity_key
+from tasks.runtime.online.store import Stored, View, driver, naming, shown
 
 Statement = tuple[str, Sequence[tuple[Any, ...]]]
 """SQL, and rows of parameters to run it with, one after the other."""
+
+_PATIENCE = 5
+"""Seconds for a server to take a connection."""
 
 
 class _Sql:
@@ -23,6 +32,19 @@ class _Sql:
 
     def _has(self, table: str) -> bool:
         raise NotImplementedError
+
+    def _select(self, view: View, keys: Sequence[bytes]) -> list[tuple[bytes, str, bytes, datetime]]:
+        """Entity key, feature, value and event time (UTC) of all that is there of ``keys``."""
+        raise NotImplementedError
+
+    def read(self, view: View, entities: Sequence[str]) -> list[Stored | None]:
+        """See `OnlineStore`."""
+        keys = [entity_key(entity) for entity in entities]
+        values: dict[bytes, dict[str, np.ndarray | None]] = defaultdict(dict)
+        times: dict[bytes, datetime] = {}
+        for key, name, value, at in self._select(view, keys):
+            values[key][name], times[key] = decode_value(value), at
+        return [Stored(times[key], values[key]) if key in times else None for key in keys]
 
     def marks(self, view: View) -> dict[str, str]:
         """See `OnlineStore`."""
@@ -39,9 +61,9 @@ class _Sql:
             ("INSERT INTO updraft_dates VALUES (?, ?, ?)", [(view.table, day, digest)] if digest else []),
         )
 
-    def forget(self, view: View, keys: Sequence[bytes]) -> None:
+    def forget(self, view: View, entities: Sequence[str]) -> None:
         """See `OnlineStore`."""
-        self._run((f'DELETE FROM "{view.table}" WHERE entity_key = ?', [(key,) for key in keys]))
+        self._run((f'DELETE FROM "{view.table}" WHERE entity_key = ?', [(entity_key(entity),) for entity in entities]))
 
 
 class SqliteOnline(_Sql):
@@ -56,10 +78,6 @@ class SqliteOnline(_Sql):
         self._run(("PRAGMA journal_mode = WAL", [()]))
         return {"type": "sqlite", "path": str(self._path)}
 
-    def identity(self) -> str:
-        """See `OnlineStore`."""
-        return f"{self._path} {self._path.stat().st_ino if self._path.exists() else None}"
-
     def reaching(self) -> AbstractContextManager[None]:
         """See `OnlineStore`."""
         return naming(str(self._path), sqlite3.Error)
@@ -67,6 +85,15 @@ class SqliteOnline(_Sql):
     def _has(self, table: str) -> bool:
         known = "SELECT name FROM sqlite_master WHERE name = ?"
         return self._path.exists() and bool(self._run((known, [(table,)])))
+
+    def _select(self, view: View, keys: Sequence[bytes]) -> list[tuple[bytes, str, bytes, datetime]]:
+        if not self._has(view.table):
+            return []
+        wanted = ",".join("?" * len(keys))
+        text = f'SELECT entity_key, feature_name, value, event_ts FROM "{view.table}" WHERE entity_key IN ({wanted})'
+        rows = self._run((text, [tuple(keys)]))
+        # Feast writes UTC's clock as if it were the machine's own: reading it back the same way gives UTC's again.
+        return [(key, name, value, datetime.fromtimestamp(at).replace(tzinfo=UTC)) for key, name, value, at in rows]
 
     def _run(self, *statements: Statement) -> list[tuple[Any, ...]]:
         with self.reaching(), closing(sqlite3.connect(self._path, timeout=60)) as connection:
@@ -97,22 +124,35 @@ class PostgresOnline(_Sql):
             "sslmode": options.get("sslmode", ["prefer"])[0],
         }
 
-    def identity(self) -> str:
-        """See `OnlineStore`."""
-        return self._url
-
     def reaching(self) -> AbstractContextManager[None]:
         """See `OnlineStore`."""
-        import psycopg
-
-        return naming(shown(self._parts), psycopg.Error)
+        return naming(shown(self._parts), driver("psycopg").Error)
 
     def _has(self, table: str) -> bool:
         return self._run(("SELECT to_regclass(?)", [(table,)])) != [(None,)]
 
-    def _run(self, *statements: Statement) -> list[tuple[Any, ...]]:
-        import psycopg
+    def _select(self, view: View, keys: Sequence[bytes]) -> list[tuple[bytes, str, bytes, datetime]]:
+        psycopg = driver("psycopg")
+        columns = "entity_key, feature_name, value, event_ts"
+        text = f'SELECT {columns} FROM "{view.table}" WHERE entity_key = ANY(%s)'
+        with self.reaching():
+            try:
+                rows = self._ask(text, list(keys))
+            except psycopg.errors.UndefinedTable:
+                return []
+        return [(bytes(key), name, bytes(value), at.astimezone(UTC)) for key, name, value, at in rows]
 
+    def _ask(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        psycopg = driver("psycopg")
+        try:
+            return _reader(self._url).execute(text, parameters).fetchall()
+        except psycopg.OperationalError:
+            # A server that was started again has closed the connection that we hold.
+            _reader.cache_clear()
+            return _reader(self._url).execute(text, parameters).fetchall()
+
+    def _run(self, *statements: Statement) -> list[tuple[Any, ...]]:
+        psycopg = driver("psycopg")
         answer: list[tuple[Any, ...]] = []
         with self.reaching(), psycopg.connect(self._url) as connection:
             cursor = connection.cursor()
@@ -120,3 +160,9 @@ class PostgresOnline(_Sql):
                 cursor.executemany(text.replace("?", "%s"), rows, returning=text.startswith("SELECT"))
             answer = cursor.fetchall() if cursor.description else []
         return answer
+
+
+@lru_cache
+def _reader(url: str) -> Any:
+    """The process's connection for look-ups, which threads may share: opening one costs more than asking it."""
+    return driver("psycopg").connect(url, autocommit=True, connect_timeout=_PATIENCE)

@@ -1,14 +1,16 @@
 """What an online store has to do beside Feast, and how it is named where it does not answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
 from typing import Any, Protocol
 from urllib.parse import SplitResult
 
-from feature_repo.names import view_name
+import numpy as np
+
 from tasks.core.errors import UpdraftError
-from tasks.core.spec import Project
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,23 @@ class View:
     name: str
     features: tuple[str, ...]
 
-    @classmethod
-    def of(cls, spec: Project) -> "View":
-        """The view of the spec's feature groups."""
-        return cls(spec.name, view_name(spec), tuple(feature.group for feature in spec.features))
-
     @property
     def table(self) -> str:
         """As Feast names it in a database."""
         return f"{self.project}_{self.name}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store holds of one entity.
+
+    Attributes:
+        event_time: when the values were so, UTC (SQLite keeps whole seconds).
+        values: the group to float32 (F,), or to an object array (F,) of str; None where the row had none.
+    """
+
+    event_time: datetime
+    values: Mapping[str, np.ndarray | None]
 
 
 class OnlineStore(Protocol):
@@ -40,12 +50,12 @@ class OnlineStore(Protocol):
         """Feast's ``online_store`` section."""
         ...
 
-    def identity(self) -> str:
-        """Changes when the store's place is taken by another one: a connection to the old one is of no use then."""
-        ...
-
     def reaching(self) -> AbstractContextManager[None]:
         """A block in which the faults of the store's driver become UpdraftErrors."""
+        ...
+
+    def read(self, view: View, entities: Sequence[str]) -> list[Stored | None]:
+        """What it holds of each entity, in order; None: nothing."""
         ...
 
     def marks(self, view: View) -> dict[str, str]:
@@ -56,9 +66,22 @@ class OnlineStore(Protocol):
         """Sets a date's mark, or takes it away."""
         ...
 
-    def forget(self, view: View, keys: Sequence[bytes]) -> None:
-        """Removes the entities with these serialized keys, if they are there."""
+    def forget(self, view: View, entities: Sequence[str]) -> None:
+        """Removes the entities, if they are there."""
         ...
+
+
+def driver(name: str) -> Any:
+    """The module that talks to a kind of store; a Bento brings none, and most endpoints need none.
+
+    Raises:
+        UpdraftError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError:
+        message = f"UPDRAFT_ONLINE_STORE needs the Python package {name}, which is not installed here."
+        raise UpdraftError(message, f"Install it: pip install {name}") from None
 
 
 def shown(parts: SplitResult) -> str:

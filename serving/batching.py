@@ -1,0 +1,220 @@
+"""Requests to predictions: decoded in threads, and predicted together with whatever else is waiting.
+
+No request is held back for company. A thread that has prepared its rows and finds the model idle predicts at once; what
+others have prepared meanwhile goes into the next call, as many rows together as pay for this model (`serving.memory`).
+So a model runs in one thread at a time, and a request crosses over to the threads and back only once.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from serving.errors import Problem
+from serving.memory import Loaded
+from serving.models import Live
+from tasks.core.errors import UpdraftError
+from tasks.runtime.predictor import Inputs, Predictor
+
+THREADS = 4
+"""That decode and predict; more of them than a worker has cores wait for each other anyway."""
+
+MAX_WAITING = 128
+"""Requests to one model that have begun and have no answer yet, in one worker."""
+
+RETRY_SECONDS = 1
+"""After which a request that met a full queue may come again."""
+
+T = TypeVar("T")
+
+
+class Batcher:
+    """The threads of a worker, and what waits for them.
+
+    Args:
+        most: requests to one model at a time; the next ones are refused.
+    """
+
+    def __init__(self, most: int = MAX_WAITING) -> None:
+        self._most = most
+        self._threads = ThreadPoolExecutor(THREADS, "predict")
+        # What may take seconds, and shall not stand before predictions.
+        self._aside = ThreadPoolExecutor(2, "aside")
+        self._lanes: WeakKeyDictionary[Live, _Lane] = WeakKeyDictionary()
+
+    def waiting(self) -> int:
+        """Requests that have begun and have no answer yet."""
+        return sum(lane.requests for lane in self._lanes.values())
+
+    async def run(self, live: Live, prepare: Callable[[Predictor], Inputs]) -> tuple[Inputs, np.ndarray]:
+        """The rows that ``prepare`` makes, in a thread, and their predictions, see `Predictor.predict`.
+
+        Raises:
+            Problem: 429 too many wait, 503 it took longer than the project allows, or the model cannot be loaded.
+        """
+        lane = self._lane(live)
+
+        def work(done: "asyncio.Future[tuple[Inputs, np.ndarray]]") -> None:
+            loaded = _loaded(live)
+            job = _Job(prepare(loaded.predictor), done)
+            if lane.enter(job):
+                lane.drain(loaded.predictor, loaded.batch)
+
+        if live.model.loaded is None:
+            await self.call(live, lambda predictor: None)
+        return await self._within(live, lane, self._threads, work)
+
+    async def call(self, live: Live, work: Callable[[Predictor], T]) -> T:
+        """What ``work`` gives for the model, in a thread aside of the predictions.
+
+        Raises:
+            Problem: see `run`.
+        """
+
+        def run(done: "asyncio.Future[T]") -> None:
+            _post(done.get_loop(), [(done, work(_loaded(live).predictor))])
+
+        return await self._within(live, self._lane(live), self._aside, run)
+
+    async def _within(
+        self, live: Live, lane: "_Lane", threads: Executor, work: Callable[["asyncio.Future[T]"], None]
+    ) -> T:
+        """What ``work`` puts into its future, unless the queue is full or the time is over."""
+        if lane.requests >= self._most:
+            raise overloaded(live)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        timer = loop.call_later(live.signature.timeout_seconds, _expire, done, live)
+        lane.requests += 1
+        try:
+            threads.submit(_guarded, work, done)
+            return await done
+        finally:
+            lane.requests -= 1
+            timer.cancel()
+
+    def _lane(self, live: Live) -> "_Lane":
+        lane = self._lanes.get(live)
+        if lane is None:
+            lane = self._lanes[live] = _Lane()
+        return lane
+
+
+def overloaded(live: Live) -> Problem:
+    """Too many requests wait for the model."""
+    message = f"{live.signature.project} has as many requests as it can take. Send this one again in a moment."
+    return Problem(429, "overloaded", message, retry_after=RETRY_SECONDS)
+
+
+def timed_out(live: Live) -> Problem:
+    """The request took longer than the project allows."""
+    seconds = live.signature.timeout_seconds
+    message = f"No answer within {seconds:g} s. Send fewer rows in a request, or send it again later."
+    return Problem(503, "timeout", message, retry_after=RETRY_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Prepared rows, and who waits for their predictions."""
+
+    inputs: Inputs
+    done: "asyncio.Future[tuple[Inputs, np.ndarray]]"
+
+
+class _Lane:
+    """What waits for one model; the thread that enters while nobody drains it has to.
+
+    Attributes:
+        requests: that have begun and have no answer yet; the event loop's own count.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._lock = threading.Lock()
+        self._jobs: deque[_Job] = deque()
+        self._draining = False
+
+    def enter(self, job: _Job) -> bool:
+        """Queues the job; whether the caller is to drain the lane."""
+        with self._lock:
+            self._jobs.append(job)
+            idle, self._draining = not self._draining, True
+            return idle
+
+    def drain(self, predictor: Predictor, most: int) -> None:
+        """Predicts until nothing waits, up to ``most`` rows of several jobs in a call."""
+        while jobs := self._next(most):
+            _post(jobs[0].done.get_loop(), _predicted(predictor, jobs))
+
+    def _next(self, most: int) -> list[_Job]:
+        """The jobs of the next call, none if the lane is empty; those that nobody waits for any more are dropped."""
+        with self._lock:
+            taken: list[_Job] = []
+            rows = 0
+            while self._jobs and (not taken or rows + len(self._jobs[0].inputs) <= most):
+                job = self._jobs.popleft()
+                if not job.done.done():
+                    taken.append(job)
+                    rows += len(job.inputs)
+            self._draining = bool(taken)
+            return taken
+
+
+_Answers = list[tuple["asyncio.Future[Any]", Any]]
+
+
+def _predicted(predictor: Predictor, jobs: Sequence[_Job]) -> _Answers:
+    """The jobs' futures with their predictions. Where rows together cannot be predicted, each job is tried alone."""
+    try:
+        found = predictor.predict(jobs[0].inputs if len(jobs) == 1 else Inputs.join([job.inputs for job in jobs]))
+    except Exception as error:
+        if len(jobs) == 1:
+            return [(jobs[0].done, error)]
+        return [answer for job in jobs for answer in _predicted(predictor, [job])]
+    ends = np.cumsum([len(job.inputs) for job in jobs])
+    parts = np.split(found, ends[:-1])
+    return [(job.done, (job.inputs, part)) for job, part in zip(jobs, parts, strict=True)]
+
+
+def _loaded(live: Live) -> Loaded:
+    try:
+        return live.model.get()
+    except UpdraftError as error:
+        raise Problem(503, "model_unavailable", f"The model cannot be loaded. {error.fix}") from error
+
+
+def _guarded(work: Callable[["asyncio.Future[T]"], None], done: "asyncio.Future[T]") -> None:
+    """In a thread: does the work unless nobody waits for it any more; what it raises, its future raises."""
+    if done.done():
+        return
+    try:
+        work(done)
+    except BaseException as error:
+        _post(done.get_loop(), [(done, error)])
+
+
+def _post(loop: asyncio.AbstractEventLoop, answers: _Answers) -> None:
+    """From a thread to the event loop: wakes those who wait, all with one call."""
+    with suppress(RuntimeError):  # The server has stopped.
+        loop.call_soon_threadsafe(_settle, answers)
+
+
+def _expire(done: "asyncio.Future[Any]", live: Live) -> None:
+    _settle([(done, timed_out(live))])
+
+
+def _settle(answers: _Answers) -> None:
+    for done, answer in answers:
+        if done.done():
+            continue
+        if isinstance(answer, BaseException):
+            done.set_exception(answer)
+        else:
+            done.set_result(answer)

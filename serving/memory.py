@@ -1,0 +1,160 @@
+"""Models in memory, within a budget: loaded when somebody asks, and those not asked for longest make room."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+
+from tasks.runtime.predictor import SIGNATURE, Inputs, Predictor, Signature
+
+log = logging.getLogger("updraft.serving")
+
+_SIZES = (1, 4, 16, 64)
+_ROUNDS = 3
+_WORTH = 1.15
+_LONG_SECONDS = 0.02
+"""A call that takes longer has made up for what a call costs, and nobody shall wait for a larger one."""
+
+_RUNTIMES = {"onnx": "onnx_model", "litert": "litert", "saved_model": "saved_model"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, warm.
+
+    Attributes:
+        batch: rows that are worth predicting in one call; 1 where a call of several takes as long as several calls.
+        mib: what this process grew by when it was loaded, at least the size of its files.
+    """
+
+    predictor: Predictor
+    batch: int
+    mib: float
+
+
+class Memory:
+    """The models that are loaded, together no larger than the budget.
+
+    One is loaded at a time. The one that was asked for last stays, even if it alone is larger.
+
+    Args:
+        budget: MiB; None: no limit.
+    """
+
+    def __init__(self, budget: float | None) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._models: list[Model] = []
+
+    def fits(self, folder: Path) -> bool:
+        """Whether there is room for the package without another's going, as far as its files tell."""
+        return self._budget is None or self._total() + size_mib(folder) <= self._budget
+
+    def load(self, model: "Model") -> Loaded:
+        """Loads it, unless another thread did, and lets go of others until the budget holds.
+
+        Raises:
+            UpdraftError: it cannot be loaded.
+        """
+        with self._lock:
+            if model.loaded is None:
+                model.loaded = _load(model.folder)
+                self._models.append(model)
+                self._evict(model)
+            return model.loaded
+
+    def forget(self, model: "Model") -> None:
+        """Lets go of a model that answers no longer; requests that still use it keep it until they end."""
+        with self._lock:
+            self._models = [each for each in self._models if each is not model]
+            model.loaded = None
+
+    def _evict(self, newest: "Model") -> None:
+        others = sorted((model for model in self._models if model is not newest), key=lambda model: model.used)
+        for model in others:
+            if self._budget is None or self._total() <= self._budget:
+                break
+            log.info("%s makes room for %s.", model.folder, newest.folder)
+            model.loaded = None
+            self._models.remove(model)
+
+    def _total(self) -> float:
+        return sum(model.loaded.mib for model in self._models if model.loaded)
+
+
+class Model:
+    """A package that is loaded when it is asked for.
+
+    Attributes:
+        loaded: what is in memory, if it is.
+        used: when it was last asked for, by the monotonic clock.
+    """
+
+    def __init__(self, folder: Path, memory: Memory) -> None:
+        self.folder, self._memory = folder, memory
+        self.loaded: Loaded | None = None
+        self.used = 0.0
+
+    def get(self) -> Loaded:
+        """The model; safe to call from several threads, which wait while it is loaded.
+
+        Raises:
+            UpdraftError: it cannot be loaded.
+        """
+        self.used = time.monotonic()
+        return self.loaded or self._memory.load(self)
+
+    def forget(self) -> None:
+        """See `Memory.forget`."""
+        self._memory.forget(self)
+
+
+def size_mib(folder: Path) -> float:
+    """Of all files below, but the Bento around them."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".bento")
+    return sum(path.stat().st_size for path in files) / 2**20
+
+
+def _load(folder: Path) -> Loaded:
+    # A runtime stays when its models go: it counts for none of them.
+    runtime = Signature.model_validate_json((folder / SIGNATURE).read_bytes()).runtime
+    import_module(f"tasks.runtime.{_RUNTIMES[runtime]}")
+    before = _resident()
+    predictor = Predictor.load(folder)
+    predictor.warm_up()
+    batch = worthwhile(predictor.predict, predictor.blank)
+    return Loaded(predictor, batch, max(_resident() - before, size_mib(folder)))
+
+
+def worthwhile(predict: Callable[[Inputs], object], blank: Callable[[int], Inputs]) -> int:
+    """How many rows to predict in one call: as few as are about as fast per row as any number tried.
+
+    On a processor most convolutions gain nothing from company, and everybody would wait for the last one's row.
+
+    Args:
+        blank: gives so many rows to try with.
+    """
+    paces: dict[int, float] = {}
+    for size in _SIZES:
+        rows = blank(size)
+        seconds = min(_seconds(predict, rows) for _ in range(_ROUNDS))
+        paces[size] = seconds / size
+        if seconds > _LONG_SECONDS:
+            break
+    best = min(paces.values())
+    return next(size for size in paces if paces[size] <= best * _WORTH)
+
+
+def _seconds(predict: Callable[[Inputs], object], rows: Inputs) -> float:
+    started = time.perf_counter()
+    predict(rows)
+    return time.perf_counter() - started
+
+
+def _resident() -> float:
+    return psutil.Process().memory_info().rss / 2**20

@@ -1,0 +1,76 @@
+"""``updraft keys``: made, listed, revoked; the key itself is shown once and kept nowhere."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks import cli
+from tasks.core.keys import digest_of
+from tasks.core.registry import Registry
+from tasks.core.settings import settings
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def keys(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs ``updraft keys``: exit code, and what it wrote to stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["updraft", "keys", *arguments])
+        settings.cache_clear()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_a_key_is_shown_once_and_its_digest_kept(keys: Run, home: Path) -> None:
+    code, out, _ = keys("create", "the shop", "--project", "digits", "--per-minute", "60", "--expires", "2d")
+    key = out.splitlines()[0]
+    assert code == 0 and key.startswith("updraft_") and len(key) > 50
+    assert "predict, feedback on digits, 60 requests a minute" in out
+    registry = Registry(settings().registry_url)
+    (kept,) = registry.keys()
+    assert kept.digest == digest_of(key.encode())
+    now = datetime.now(UTC).replace(tzinfo=None)
+    assert kept.expires_at is not None and now + timedelta(hours=47) < kept.expires_at < now + timedelta(hours=49)
+    for listed in (keys("list")[1], keys("list", "--json")[1]):
+        assert "the shop" in listed and key not in listed and kept.digest not in listed
+    assert not [path for path in home.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    assert [row["action"] for row in registry.audit_log("digits")] == ["add_key"]
+    registry.close()
+
+
+def test_a_program_reads_the_key_and_its_state(keys: Run) -> None:
+    made = json.loads(keys("create", "ops", "--scope", "admin", "--scope", "predict", "--scope", "admin", "--json")[1])
+    assert (made["project"], made["scopes"], made["state"]) == ("*", ["predict", "admin"], "valid")
+    assert keys("revoke", str(made["id"]))[0] == 0
+    (row,) = json.loads(keys("list", "--json")[1])
+    assert row["state"] == "revoked" and row["revoked_at"] and "key" not in row
+    assert keys("revoke", str(made["id"]))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("create", "a\nb"), "name"),
+        (("create", "x", "--project", "nothing"), "digits"),
+        (("create", "x", "--scope", "everything"), "predict, feedback, admin"),
+        (("create", "x", "--expires", "soon"), "90d"),
+        (("create", "x", "--per-minute", "0"), "per-minute"),
+        (("revoke", "7"), "no key 7"),
+    ],
+)
+def test_bad_input_is_named_with_its_fix(keys: Run, arguments: tuple[str, ...], told: str) -> None:
+    code, _, err = keys(*arguments)
+    assert code == 2 and told in err and "Traceback" not in err
