@@ -108,8 +108,10 @@ def _gradients(pixels: np.ndarray, orientations: int) -> tuple[np.ndarray, np.nd
     down[1:-1] = signed[2:] - signed[:-2]
     right[:, 1:-1] = signed[:, 2:] - signed[:, :-2]
     squared = down * down + right * right
-    steepest = squared.argmax(axis=2)[:, :, None]
-    down, right, squared = (np.take_along_axis(a, steepest, axis=2)[:, :, 0] for a in (down, right, squared))
+    if pixels.shape[2] > 1:
+        steepest = squared.argmax(axis=2)[:, :, None]
+        down, right, squared = (np.take_along_axis(a, steepest, axis=2) for a in (down, right, squared))
+    down, right, squared = (a[:, :, 0] for a in (down, right, squared))
     return np.sqrt(squared), _direction_bins(orientations)[down + 255, right + 255]
 
 

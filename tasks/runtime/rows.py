@@ -63,6 +63,9 @@ def parse(values: pa.Array | pa.ChunkedArray | Sequence[Any], type: str) -> tupl
         members.append(native)
     if not parts:
         return pa.array([], TYPES[type]), np.zeros(0, bool)
+    if len(parts) == 1:
+        ((kind, (_, members)),) = parts.items()
+        return _parse_members(members, kind, type)
     done = [_parse_members(members, kind, type) for kind, (_, members) in parts.items()]
     back = np.argsort(np.concatenate([positions for positions, _ in parts.values()]))
     return pa.concat_arrays([array for array, _ in done]).take(pa.array(back)), np.concatenate([w for _, w in done])[
@@ -78,6 +81,8 @@ def _parse_members(members: list[Any], kind: pa.DataType | None, type: str) -> t
 
 def _parse_array(array: pa.Array, type: str) -> tuple[pa.Array, np.ndarray]:
     parsed = _READERS[type](array)
+    if not parsed.null_count:
+        return parsed, np.zeros(len(parsed), bool)
     wrong = pc.and_(pc.invert(_missing(array)), pc.is_null(parsed))
     return parsed, wrong.to_numpy(zero_copy_only=False)
 
@@ -112,13 +117,13 @@ def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _missing(array: pa.Array) -> pa.Array:
     if pa.types.is_string(array.type):
-        return pc.or_(pc.is_null(array), pc.fill_null(pc.equal(pc.utf8_trim_whitespace(array), ""), True))
+        return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(array), ""), True)
     return pc.is_null(array, nan_is_null=pa.types.is_floating(array.type))
 
 
 def _keep(array: pa.Array, where: pa.Array) -> pa.Array:
-    """The array, null where not ``where``."""
-    return pc.if_else(pc.fill_null(where, False), array, pa.scalar(None, array.type))
+    """The array, null where ``where`` is false or null."""
+    return pc.if_else(where, array, pa.scalar(None, array.type))
 
 
 def _number(array: pa.Array) -> pa.Array:
@@ -179,7 +184,7 @@ def _spelled_time(array: pa.Array) -> pa.Array:
     local = _keep(text, pc.match_substring_regex(text, _LOCAL_TIME)).cast(pa.timestamp("us"))
     zoned = _keep(text, pc.match_substring_regex(text, _ZONED_TIME)).cast(STAMP)
     stamps = pc.coalesce(local.cast(STAMP), zoned)
-    return _keep(stamps, pc.invert(pc.match_substring_regex(text, "^0000")))
+    return _keep(stamps, pc.invert(pc.starts_with(text, "0000")))
 
 
 def _within(array: pa.Array, first: pa.Scalar, last: pa.Scalar) -> pa.Array:

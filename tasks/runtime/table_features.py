@@ -5,6 +5,7 @@ NumPy's vectorized sine may round differently at another place of an array.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,12 @@ TEXT_STATS = ("length", "words", "word_length", "upper", "digits", "punctuation"
 """Dimensions of ``text_stats`` per column, in order: counts of characters and words, characters of the mean word,
 shares of the characters, and distinct words (in any case) as a share of the words."""
 
+_BLOCK = 256
+"""Characters of Unicode that are told apart together."""
+_BLOCKS = 16
+"""At most; for more (Chinese, or an attempt to keep the endpoint busy) classes of all of Unicode are cheaper."""
+_SHORT = 1 << 16
+"""Bytes of a column whose characters are looked at one by one."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -61,16 +68,8 @@ def is_text(feature: Feature) -> bool:
     return isinstance(feature, Categorical | Crossed | TextTerms)
 
 
-def _numeric(columns: Sequence[pa.Array]) -> np.ndarray:
-    return _floats([column.cast(pa.float64()) for column in columns])
-
-
-def _categorical(columns: Sequence[pa.Array]) -> np.ndarray:
-    return _strings([column.cast(pa.string()) for column in columns])
-
-
 def _crossed(columns: Sequence[pa.Array]) -> np.ndarray:
-    return _strings([pc.binary_join_element_wise(*(pc.fill_null(c.cast(pa.string()), "") for c in columns), JOINT)])
+    return _strings([pc.binary_join_element_wise(*map(_filled, columns), JOINT)])
 
 
 def _date_parts(columns: Sequence[pa.Array]) -> np.ndarray:
@@ -92,8 +91,14 @@ def _parts(column: pa.Array) -> list[pa.Array]:
 
 def _circle(position: pa.Array, steps: int) -> tuple[pa.Array, pa.Array]:
     """Sine and cosine of ``position`` of ``steps`` around the circle."""
+    sines, cosines = _angles(steps)
+    return sines.take(position), cosines.take(position)
+
+
+@cache
+def _angles(steps: int) -> tuple[pa.Array, pa.Array]:
     angles = 2 * np.pi * np.arange(steps) / steps
-    return pa.array(np.sin(angles)).take(position), pa.array(np.cos(angles)).take(position)
+    return pa.array(np.sin(angles)), pa.array(np.cos(angles))
 
 
 def _text_stats(columns: Sequence[pa.Array]) -> np.ndarray:
@@ -102,16 +107,18 @@ def _text_stats(columns: Sequence[pa.Array]) -> np.ndarray:
 
 def _statistics(column: pa.Array) -> list[pa.Array]:
     length = pc.utf8_length(column)
-    upper, digits, punctuation = (pc.count_substring_regex(column, kind) for kind in (r"\p{Lu}", r"\p{Nd}", r"\p{P}"))
-    words = pc.count_substring_regex(column, f"{WORD}+")
-    shares = [_ratio(count, length) for count in (upper, digits, punctuation)]
-    inside = pc.count_substring_regex(column, WORD)
-    return [length, words, _ratio(inside, words), *shares, _ratio(_distinct_words(column), words)]
+    word, *others = _spelled_out(column, WORD, r"\p{Lu}", r"\p{Nd}", r"\p{P}")
+    words, inside, *shown = (pc.count_substring_regex(column, kind) for kind in (f"{word}+", word, *others))
+    some_words, some_length = _divisor(words), _divisor(length)
+    shares = [pc.divide(count, some_length) for count in shown]
+    return [length, words, pc.divide(inside, some_words), *shares, pc.divide(_distinct_words(column), some_words)]
 
 
 def _distinct_words(column: pa.Array) -> pa.Array:
     """How many different words each text has."""
-    lists = pc.split_pattern_regex(pc.utf8_lower(pc.fill_null(column, "")), f"[^{WORD[1:-1]}]+")
+    lowered = pc.utf8_lower(_filled(column))
+    (word,) = _spelled_out(lowered, WORD)
+    lists = pc.split_pattern_regex(lowered, f"[^{word[1:-1]}]+")
     rows, words = np.asarray(pc.list_parent_indices(lists)), lists.flatten()
     kept = np.asarray(pc.not_equal(words, ""), bool)
     codes = np.asarray(words.dictionary_encode().indices, np.int64)
@@ -119,26 +126,64 @@ def _distinct_words(column: pa.Array) -> pa.Array:
     return pa.array(np.bincount(pairs // (len(words) + 1), minlength=len(column)))
 
 
-def _ratio(part: pa.Array, whole: pa.Array) -> pa.Array:
-    """part / whole; 0 where whole is 0."""
-    return pc.divide(part.cast(pa.float64()), pc.max_element_wise(whole, 1, skip_nulls=False).cast(pa.float64()))
+def _spelled_out(column: pa.Array, *kinds: str) -> list[str]:
+    """Classes that match what these kinds of characters do in this column.
+
+    RE2 takes longer to compile a class of all of Unicode than to read many texts, so that of short columns only the
+    characters near their own are named.
+    """
+    if column.nbytes > _SHORT:
+        return list(kinds)
+    blocks = sorted({0, *(ord(character) // _BLOCK for character in set("".join(filter(None, column.to_pylist()))))})
+    if len(blocks) > _BLOCKS:
+        return list(kinds)
+    return [f"[{''.join(_ranges(kind, block) for block in blocks)}]" for kind in kinds]
+
+
+@cache
+def _ranges(kind: str, block: int) -> str:
+    """The characters of one kind in a block of Unicode, as the inside of a class; RE2 itself says which they are."""
+    codes = range(block * _BLOCK, (block + 1) * _BLOCK)
+    inside = np.asarray(pc.match_substring_regex(pa.array(map(chr, codes), pa.string()), kind), np.int8)
+    edges = np.flatnonzero(np.diff(inside, prepend=0, append=0)).tolist()
+    return "".join(
+        rf"\x{{{codes[first]:X}}}-\x{{{codes[after - 1]:X}}}"
+        for first, after in zip(edges[::2], edges[1::2], strict=True)
+    )
+
+
+def _divisor(count: pa.Array) -> pa.Array:
+    """float64, at least 1: no part of nothing is 0."""
+    return pc.max_element_wise(count, 1, skip_nulls=False).cast(pa.float64())
 
 
 def _floats(columns: Sequence[pa.Array]) -> np.ndarray:
     """(N, F) float32; what float32 cannot hold becomes the largest it can."""
-    wide = np.stack([np.asarray(pc.fill_null(c.cast(pa.float64()), np.nan)) for c in columns], axis=1)
-    return np.clip(wide, -_LARGEST, _LARGEST).astype(np.float32)
+    # As one array: a call of Arrow costs more than the values of some rows.
+    joined = pa.concat_arrays([_cast(column, pa.float64()) for column in columns])
+    wide = np.asarray(pc.fill_null(joined, np.nan)).reshape(len(columns), -1).T
+    return np.clip(wide, -_LARGEST, _LARGEST).astype(np.float32, order="C")
 
 
 def _strings(columns: Sequence[pa.Array]) -> np.ndarray:
-    return np.stack([pc.fill_null(c, "").to_numpy(zero_copy_only=False) for c in columns], axis=1).astype(object)
+    return np.stack([_filled(column).to_numpy(zero_copy_only=False) for column in columns], axis=1).astype(object)
+
+
+def _filled(column: pa.Array) -> pa.Array:
+    """As text, "" where it is null."""
+    text = _cast(column, pa.string())
+    return pc.fill_null(text, "") if text.null_count else text
+
+
+def _cast(column: pa.Array, type: pa.DataType) -> pa.Array:
+    return column if column.type == type else column.cast(type)
 
 
 _EXTRACTORS: Mapping[str, Callable[[Sequence[pa.Array]], np.ndarray]] = {
-    "numeric": _numeric,
-    "categorical": _categorical,
+    "numeric": _floats,
+    "categorical": _strings,
     "crossed": _crossed,
     "date_parts": _date_parts,
     "text_stats": _text_stats,
-    "text": _categorical,
+    "text": _strings,
 }

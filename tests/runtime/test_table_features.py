@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.spec import Categorical, Crossed, DateParts, Numeric, TextStats, TextTerms
@@ -99,6 +99,20 @@ def test_a_text_without_words_has_no_word_length() -> None:
 
 def test_words_of_other_scripts_are_words() -> None:
     assert text_stats("naïve हिन्दी Ωμέγα")["words"] == 3
+
+
+@settings(max_examples=50, deadline=None)
+@example("".join(chr(256 * block + 65) for block in range(24)))
+@given(st.text() | st.text(st.characters(max_codepoint=0x24F)) | st.text("aZ9_-?—٣ΩßÀ漢字"))
+def test_a_text_gives_the_same_bits_beside_a_book(note: str) -> None:
+    # Regular expressions name fewer characters where the texts are few.
+    together = extract_table(columns(note=[note, "x" * 100_000]), ALL[4:5])["text_stats"]
+    np.testing.assert_array_equal(extract_table(columns(note=[note]), ALL[4:5])["text_stats"][0], together[0])
+
+
+def test_letters_that_are_far_from_their_small_ones() -> None:
+    # U+212A becomes k, U+023A becomes U+2C65.
+    assert text_stats("\u212a k \u023a")["distinct_words"] == pytest.approx(2 / 3)
 
 
 def test_a_missing_time_or_text_is_nan() -> None:
