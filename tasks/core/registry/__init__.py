@@ -1,4 +1,4 @@
-"""The registry: what ran, which artifact stands for each partition, model versions, their aliases, trials, the audit log, keys.
+"""The registry: what ran, what stands for each partition, model versions, aliases and trials, the audit log, keys.
 
 SQLAlchemy on SQLite (default) or PostgreSQL; the schema is Alembic's (`tasks/core/migrations/`), applied when an
 older one is found. Versions and audit rows never change; aliases move by compare-and-swap.

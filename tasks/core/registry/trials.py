@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from tasks.core.errors import Conflict
-from tasks.core.registry.tables import TRIALS, equal, now
+from tasks.core.registry.tables import TRIALS, now
 from tasks.core.registry.versions import Versions, challenge, drop_trial
 
 Mode = Literal["shadow", "canary"]
@@ -99,7 +99,7 @@ def _trials(db: sa.Connection, at: datetime | None = None) -> dict[str, Trial]:
 
 def _check(db: sa.Connection, project: str, expected: Trial | None) -> None:
     # One that has run out is still the one that its owner takes on or ends.
-    found = _trials(db, expected and expected.at).get(project)
+    found = _trials(db, expected.at if expected else None).get(project)
     if found != expected:
         there = f"version {found.version} is tried ({found.mode}, {found.share:g})" if found else "it was ended"
         fix = f"Wait until that is over, or end it: updraft models withdraw {project} --why '...'"
