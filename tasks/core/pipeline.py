@@ -207,8 +207,8 @@ TRAIN = (
     ),
     Step(
         Stage("deploy", "tasks.deployment.promote:deploy", ("deployment",), reproducible=False),
-        "Registers the version, tries it on live requests where asked to, makes it champion by compare-and-swap, and waits "
-        "until the endpoint answers with it.",
+        "Registers the version, tries it on live requests where the spec says so, makes it champion by compare-and-swap, "
+        "and waits until the endpoint answers with it.",
         inputs=("train", "evaluate", "gate", "card", "package"),
         after_gate=True,
     ),

@@ -132,7 +132,7 @@ def _slow(numbers: Mapping[str, Any], limits: Deployment) -> list[str]:
 
 def _drifted(spread: Mapping[str, tuple[float, float]]) -> list[str]:
     return [
-        f"its answers are spread differently: the stability index of {name} is {psi:.2f}, at most {limit:.2f} is allowed"
+        f"its answers are spread differently: stability index of {name} {psi:.2f}, at most {limit:.2f} is allowed"
         for name, (psi, limit) in spread.items()
         if psi > limit
     ]
