@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.app import application
+from serving.champions import Champions
 from serving.memory import Memory
 from serving.models import Challenger, Live, place, read_live
+from serving.workers import Workers
+from tasks.core.registry import Registry
 from tasks.core.settings import settings
+from tasks.core.store import LocalStore
 from tasks.runtime.requests import RequestLog, sampled
-from tests.packages import png, write_package
+from tests.packages import png, register, write_package, write_project
 from tests.serving.in_process import InProcess, Lives
 
 PNG = {"content-type": "image/png"}
@@ -161,13 +165,9 @@ def test_without_a_trial_nothing_is_recorded_of_one(client: httpx.Client, log: K
     assert [record["kind"] for record in log.records] == ["prediction"]
 
 
-def test_a_trial_whose_time_is_over_is_passed_over(home: Path, versions: tuple[Live, Live]) -> None:
-    from serving.champions import Champions
-    from serving.workers import Workers
-    from tasks.core.registry import Registry
-    from tasks.core.store import LocalStore
-    from tests.packages import register, write_project
-
+def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(
+    home: Path, versions: tuple[Live, Live]
+) -> None:
     write_project(home / "projects")
     store, registry = LocalStore(home / "store"), Registry(settings().registry_url)
     champions = Champions(registry, store, Memory(None), Workers(home))
