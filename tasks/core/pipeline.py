@@ -207,7 +207,7 @@ TRAIN = (
     ),
     Step(
         Stage("deploy", "tasks.deployment.promote:deploy", ("deployment",), reproducible=False),
-        "Registers the version, tries it on live requests where the spec says so, makes it champion by compare-and-swap, "
+        "Registers the version, tries it on live requests if the spec says so, makes it champion by compare-and-swap, "
         "and waits until the endpoint answers with it.",
         inputs=("train", "evaluate", "gate", "card", "package"),
         after_gate=True,

@@ -22,6 +22,9 @@ from tasks.runtime.requests import Follower
 LOOK_SECONDS = 1.0
 """Between two looks at the records."""
 
+WARM_SECONDS = SWITCH_SECONDS
+"""How long workers may take to load it, or to take a step."""
+
 GRACE_SECONDS = 60.0
 """How long a trial outlives the step that it is for."""
 
@@ -79,7 +82,7 @@ class _Rollout:
         """
         left = self._ctx.registry.trial(self._ctx.spec.name)
         self._trial = left if left and left.version == self._version else None
-        self._set("shadow", 0.0, SWITCH_SECONDS)
+        self._set("shadow", 0.0, 0.0)
 
     def step(self, mode: Mode, share: float, minutes: float) -> Numbers:
         """One step to its end.
@@ -116,7 +119,7 @@ class _Rollout:
     def _set(self, mode: Mode, share: float, seconds: float) -> Trial:
         """The trial as it is now, once every worker takes part in it."""
         registry, project = self._ctx.registry, self._ctx.spec.name
-        until = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=seconds + SWITCH_SECONDS + GRACE_SECONDS)
+        until = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=seconds + WARM_SECONDS + GRACE_SECONDS)
         why = f"tried beside version {self._champion}"
         self._trial = registry.set_trial(
             *(project, self._version, mode, share),
@@ -126,7 +129,7 @@ class _Rollout:
             why=why,
             run_id=self._ctx.run_id,
         )
-        if not await_trial(project, {"version": self._version, "mode": mode, "share": share}):
+        if not await_trial(project, {"version": self._version, "mode": mode, "share": share}, WARM_SECONDS):
             raise _refused(project, self._version, "the endpoint does not take it: its log names what does not load")
         return self._trial
 

@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import pytest
 from serving.models import place
 from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
-from tasks.core.errors import NotPromoted
+from tasks.core.errors import Conflict, NotPromoted, UpdraftError
 from tasks.core.pipeline import find_step
 from tasks.core.stages import Context, Outcome, execute
-from tests.packages import png, project, write_package
+from tasks.deployment import rollout
+from tasks.deployment.promote import withdraw
+from tests.packages import png, project, register, write_package
 from tests.serving.conftest import Running, serve, until
 from tests.stages import stage
 
@@ -40,7 +42,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def deploy(served: Running, name: str, against: int | None, steepness: float = 8.0, **wanted: object) -> Manifest:
+def deploy(
+    served: Running,
+    name: str,
+    against: int | None,
+    steepness: float = 8.0,
+    stopped: Callable[[], bool] = lambda: False,
+    **wanted: object,
+) -> Manifest:
     """Runs the deploy stage for a tiny package that passed its gates against the champion ``against``."""
     spec = replace(project(), LIMITS | {f"deployment.{field}": value for field, value in wanted.items()})
     report = {"candidate": {"accuracy": 0.9}, "champion": against and {"version": against}}
@@ -59,7 +68,8 @@ def deploy(served: Running, name: str, against: int | None, steepness: float = 8
         return execute(declared, spec, {}, store=served.store, registry=served.registry)
 
     inputs = {step: [made(step)] for step in metrics}
-    return execute(find_step("deploy").stage, spec, inputs, store=served.store, registry=served.registry)
+    places: dict[str, Any] = {"store": served.store, "registry": served.registry}
+    return execute(find_step("deploy").stage, spec, inputs, **places, stopped=stopped)
 
 
 @dataclass
@@ -157,3 +167,36 @@ def test_what_nobody_asked_is_not_promoted(served: Running) -> None:
     with pytest.raises(NotPromoted, match=r"0 requests to it(.|\n)*5 of each are needed"):
         deploy(served, "idle", champion, canary=[0.5], step_minutes=0.01)
     assert served.registry.aliases("tiny")["champion"] == champion
+
+
+@pytest.mark.slow
+def test_a_rollout_that_is_stopped_or_taken_over_leaves_the_champion_alone(served: Running) -> None:
+    champion = served.registry.aliases("tiny")["champion"]
+    with pytest.raises(UpdraftError, match="was stopped"):
+        deploy(served, "halted", champion, canary=[0.5], step_minutes=5, stopped=lambda: True)
+    assert ended(served)["why"] == "the rollout was stopped: UpdraftError"
+
+    def withdrawn() -> bool:
+        trial = served.registry.trial("tiny")
+        if trial and trial.mode == "canary":
+            withdraw(served.registry, "tiny", who="ana", why="I saw enough")
+        return False
+
+    with pytest.raises(Conflict, match="somebody ended or changed the trial"):
+        deploy(served, "withdrawn", champion, canary=[0.5], step_minutes=5, stopped=withdrawn)
+    assert ended(served)["why"] == "I saw enough"
+    assert served.registry.aliases("tiny")["champion"] == champion and served.registry.trial("tiny") is None
+
+
+@pytest.mark.slow
+def test_a_challenger_that_does_not_load_is_refused_before_its_first_request(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = served.registry.aliases("tiny")["champion"]
+    monkeypatch.setattr(rollout, "WARM_SECONDS", 3.0)
+    version = register(served.registry, served.store, "damaged", damaged=True).version
+    spec = replace(project(), {"deployment.canary": [0.5]})
+    ctx = Context(spec, {}, served.store, served.registry, None, "run")
+    with pytest.raises(NotPromoted, match="its log names what does not load"):
+        rollout.try_out(ctx, version, champion)
+    assert served.registry.aliases("tiny")["champion"] == champion and served.registry.trial("tiny") is None

@@ -165,9 +165,7 @@ def test_without_a_trial_nothing_is_recorded_of_one(client: httpx.Client, log: K
     assert [record["kind"] for record in log.records] == ["prediction"]
 
 
-def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(
-    home: Path, versions: tuple[Live, Live]
-) -> None:
+def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(home: Path) -> None:
     write_project(home / "projects")
     store, registry = LocalStore(home / "store"), Registry(settings().registry_url)
     champions = Champions(registry, store, Memory(None), Workers(home))
