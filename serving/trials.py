@@ -14,14 +14,11 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from serving.answers import predictions_of
-from serving.batching import Batcher
+from serving.batching import MIRRORS, Batcher
 from serving.errors import Problem
 from serving.models import Challenger, Live, Models, find
 from tasks.runtime.predictor import Inputs, Predictor
 from tasks.runtime.requests import RequestLog
-
-MIRRORS = 2
-"""Requests that a worker asks a shadow at a time; those that come meanwhile are not mirrored."""
 
 _FORM = (400, 408, 413, 415)
 """What was wrong before any version had a part in it."""
@@ -100,7 +97,7 @@ class Trials:
     async def _mirrored(self, live: Live, request_id: str, prepare: _Prepare) -> None:
         started, failed, answers = time.perf_counter(), "", []
         try:
-            found = await self._batcher.call(live, lambda predictor: predictor.predict(prepare(predictor)))
+            found = await self._batcher.mirror(live, lambda predictor: predictor.predict(prepare(predictor)))
             answers = predictions_of(live.signature, found, 1)
         except Exception as error:
             failed = _code(error)

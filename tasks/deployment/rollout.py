@@ -94,7 +94,7 @@ class _Rollout:
         trial = self._set(mode, share, minutes * 60)
         limits, seen = self._ctx.spec.deployment, {self._champion: Seen(), self._version: Seen()}
         champion, challenger = seen.values()
-        ends = time.monotonic() + minutes * 60
+        ends, enough = time.monotonic() + minutes * 60, limits.min_requests
         while True:
             is_over = time.monotonic() >= ends
             for record in records.new():
@@ -102,6 +102,11 @@ class _Rollout:
                     seen[record["version"]].add(record)
             if is_over or judge_errors(champion, challenger, limits):
                 break
+            fewer = min(champion.requests, challenger.requests)
+            if fewer >= enough:
+                if judge(champion, challenger, limits)[1]:
+                    break
+                enough = 2 * fewer  # chance would be given a try each second
             self._wait(trial)
         numbers, faults = judge(champion, challenger, limits)
         self._found = {"step": f"{mode} {share:g}", **numbers}

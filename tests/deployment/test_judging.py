@@ -25,7 +25,11 @@ def seen(
         answers = answers or [{"label": label, "probability": float(random.uniform(0.5, 1))}]
         took = seconds * float(random.uniform(0.8, 1.2))
         is_failed = number < failed
-        record = {"failed": "timeout" if is_failed else "", "seconds": took, "answers": [] if is_failed else answers}
+        record: dict[str, Any] = {
+            "failed": "timeout" if is_failed else "",
+            "seconds": took,
+            "answers": [] if is_failed else answers,
+        }
         found.add(record)
     return found
 
@@ -42,7 +46,7 @@ def test_one_that_does_as_the_champion_goes_on() -> None:
     ("challenger", "said"),
     [
         (seen(failed=50), r"failed 50 of 1000 requests \(50 timeout\); the champion 0.00%, at most 1.00% more"),
-        (seen(seconds=0.02), r"ms at the 95th percentile, the champion .* times as long, at most 1\.5 are allowed"),
+        (seen(seconds=0.02), r"ms at the 95th percentile, the champion .* ms, at most 1\.5 times that is allowed"),
         (seen(bright=0.9), r"stability index of label \d\.\d\d, at most 0\.20 is allowed"),
         (seen(requests=99), r"99 requests to it and 1000 to the champion prove nothing: 100 of each are needed"),
         (seen(requests=0), "0 requests to it"),
@@ -59,6 +63,14 @@ def test_each_fault_is_named_with_its_numbers(challenger: Seen, said: str) -> No
 def test_too_little_to_compare_with_is_no_proof_either() -> None:
     _, faults = judge(seen(requests=20), seen(), LIMITS)
     assert "1000 requests to it and 20 to the champion prove nothing" in faults[0]
+
+
+def test_a_few_slow_requests_of_few_are_chance_and_of_many_are_not() -> None:
+    for requests, slow in ((100, False), (5000, True)):
+        challenger = seen(requests=requests, seed=3)
+        for number in range(0, requests, 13):
+            challenger.seconds[number] = 1.0
+        assert bool(judge(seen(), challenger, LIMITS)[1]) == slow
 
 
 def test_numbers_that_drift_apart_are_seen() -> None:

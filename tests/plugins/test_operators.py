@@ -83,7 +83,7 @@ def test_what_live_requests_could_not_judge_is_skipped_and_the_champion_stays(
     registry.register("digits", "other", "digits/package/other/manifest.json", {"candidate": "other"})
     registry.move_alias("digits", "champion", 1, expected=None, who="test", why="test")
     report = {"candidate": {"accuracy": 0.9}, "champion": {"version": 1}}
-    metrics = {"train": {}, "evaluate": report, "gate": {"passed": True}, "card": {}}
+    metrics: dict[str, dict[str, Any]] = {"train": {}, "evaluate": report, "gate": {"passed": True}, "card": {}}
     inputs = {name: standing(name, values).path for name, values in metrics.items()}
     package = stage("package", reproducible=False)(_write_signature)
     store = open_store(settings().store_uri)
