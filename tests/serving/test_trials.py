@@ -1,24 +1,29 @@
 """Which of two versions answers: by share, always the same one for a request, whoever decides."""
 
 import multiprocessing
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.app import application
+from serving.batching import MIRRORS, Batcher
 from serving.champions import Champions
 from serving.memory import Memory
 from serving.models import Challenger, Live, place, read_live
+from serving.trials import Trials
 from serving.workers import Workers
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.store import LocalStore
+from tasks.runtime.predictor import Inputs, Predictor
 from tasks.runtime.requests import RequestLog, sampled
 from tests.packages import png, register, write_package, write_project
 from tests.serving.in_process import InProcess, Lives
@@ -158,6 +163,30 @@ def test_the_open_protocol_names_both_and_answers_with_the_one_asked_for(
         response = client.post(f"/v2/models/tiny{path}/infer", json=body)
         assert response.json()["model_version"] == version
     assert len(trials(log)) == 1, "who insists on a version says nothing about the others"
+
+
+def test_a_busy_shadow_is_asked_no_more(models: Tried, log: Kept, versions: tuple[Live, Live]) -> None:
+    go, image = threading.Event(), png(200)
+
+    def slow(predictor: Predictor) -> Inputs:
+        assert go.wait(30)
+        return predictor.prepare(image)
+
+    async def ask_many() -> None:
+        asked = Trials(models, log, Batcher())
+        for request_id in IDS[:10]:
+            asked.mirror(versions[1], request_id, slow)
+        go.set()
+        while len(trials(log)) < MIRRORS:
+            await anyio.sleep(0.01)
+        await anyio.sleep(0.01)
+        asked.mirror(versions[1], "later", slow)
+        while len(trials(log)) < MIRRORS + 1:
+            await anyio.sleep(0.01)
+
+    anyio.run(ask_many)
+    assert {record["request_id"] for record in trials(log)} == {*IDS[:MIRRORS], "later"}
+    assert all(record["shadow"] and not record["failed"] and record["answers"] for record in trials(log))
 
 
 def test_without_a_trial_nothing_is_recorded_of_one(client: httpx.Client, log: Kept) -> None:
