@@ -43,8 +43,6 @@ def try_out(ctx: Context, version: int, champion: int) -> list[Numbers]:
         UpdraftError: the caller wants it to stop.
     """
     project = ctx.spec.name
-    if not is_running():
-        raise _refused(project, version, "no endpoint is running that could try it")
     rollout = _Rollout(ctx, version, champion)
     try:
         rollout.begin()
@@ -79,7 +77,12 @@ class _Rollout:
     def begin(self) -> None:
         """Has every worker load it, with no requests yet. A trial of the same version that a killed attempt left is
         taken over.
+
+        Raises:
+            NotPromoted: no endpoint runs, or it cannot load the version.
         """
+        if not is_running():
+            raise _refused(self._ctx.spec.name, self._version, "no endpoint is running that could try it")
         left = self._ctx.registry.trial(self._ctx.spec.name)
         self._trial = left if left and left.version == self._version else None
         self._set("shadow", 0.0, 0.0)
@@ -115,11 +118,13 @@ class _Rollout:
         return self._found
 
     def end(self, why: str) -> None:
-        """The champion answers alone again."""
-        if self._trial:
-            told = {"who": "deploy", "why": why, "run_id": self._ctx.run_id}
-            with suppress(Conflict):
-                self._ctx.registry.end_trial(self._trial, **told, found=self._found)
+        """The champion answers alone again, and the audit log says why."""
+        registry, run_id = self._ctx.registry, self._ctx.run_id
+        if self._trial is None:
+            told = {"version": self._version, "why": why}
+            return registry.audit(self._ctx.spec.name, "end_trial", "deploy", told, run_id)
+        with suppress(Conflict):
+            registry.end_trial(self._trial, who="deploy", why=why, run_id=run_id, found=self._found)
 
     def _set(self, mode: Mode, share: float, seconds: float) -> Trial:
         """The trial as it is now, once every worker takes part in it."""

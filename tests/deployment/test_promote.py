@@ -248,6 +248,9 @@ def test_what_no_endpoint_can_try_is_not_promoted(platform: Platform) -> None:
     with pytest.raises(NotPromoted, match=r"no endpoint is running(.|\n)*updraft models promote tiny 2"):
         platform.deploy("b", against=1, spec=spec)
     assert platform.registry.aliases("tiny") == {"champion": 1}
+    row = platform.registry.audit_log("tiny")[-1]
+    assert (row["action"], row["details"]["version"]) == ("end_trial", 2)
+    assert "no endpoint is running" in row["details"]["why"]
     platform.promote(2)
     assert platform.champion() == 2
 
