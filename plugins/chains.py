@@ -75,6 +75,9 @@ def add_steps(
             "pool_slots": spec.training.ranks if step.per == "rank" else 1,
             "doc_md": step.doc,
         }
+        if step.name == "deploy":  # it waits while live requests judge the candidate
+            minutes = spec.training.timeout_minutes + spec.deployment.minutes
+            arguments["execution_timeout"] = timedelta(minutes=minutes)
         if step.per == "worker":
             assert workers is not None, f"{step.name} is mapped over workers"
             arguments["map_index_template"] = "{{ task.partition }}"

@@ -16,6 +16,7 @@ from serving.metrics import Measured, Metrics
 from serving.models import Models
 from serving.pages import Pages
 from serving.request_ids import RequestIds
+from serving.trials import Trials
 from serving.v1 import V1
 from serving.v2 import V2
 from tasks.core.errors import BadInput
@@ -41,18 +42,19 @@ def application(models: Models, log: RequestLog, keys: KeyRing | None = None) ->
         )
 
     async def index(request: Request) -> Response:
-        """What is served here: project to its live version; null where there is none, or while workers switch.
+        """What is served here: project to its live version, null where there is none or workers switch; what is tried.
 
         A browser is shown the page instead.
         """
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/docs")
-        return JSONResponse({"service": "updraft", "installation": installation(), "projects": models.versions()})
+        served = {"projects": models.versions(), "challengers": models.challengers()}
+        return JSONResponse({"service": "updraft", "installation": installation(), **served})
 
-    batcher = Batcher()
     metrics = Metrics(settings().home, models, log)
     # The busiest first: they are tried in order.
-    routes = [*V1(models, log, batcher).routes(), *V2(models, log, batcher).routes(), *Health(models).routes()]
+    trials = Trials(models, log, Batcher())
+    routes = [*V1(models, log, trials).routes(), *V2(models, log, trials).routes(), *Health(models).routes()]
     routes += [metrics.route(), Route("/", index, methods=["GET"]), *Pages(models).routes()]
     app: ASGIApp = Starlette(routes=routes, exception_handlers=HANDLERS)
     if keys:

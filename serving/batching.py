@@ -26,6 +26,9 @@ from tasks.runtime.predictor import Inputs, Predictor
 THREADS = 4
 """That decode and predict; more of them than a worker has cores wait for each other anyway."""
 
+MIRRORS = 2
+"""Requests that a worker asks a shadow at a time; those that come meanwhile are not mirrored."""
+
 MAX_WAITING = 128
 """Requests to one model that have begun and have no answer yet, in one worker."""
 
@@ -47,6 +50,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(THREADS, "predict")
         # What may take seconds, and shall not stand before predictions.
         self._aside = ThreadPoolExecutor(2, "aside")
+        self._shadow = ThreadPoolExecutor(MIRRORS, "shadow")
         self._lanes: WeakKeyDictionary[Live, _Lane] = WeakKeyDictionary()
 
     def waiting(self) -> int:
@@ -78,10 +82,17 @@ class Batcher:
             Problem: see `run`.
         """
 
+        return await self._work(live, self._aside, work)
+
+    async def mirror(self, live: Live, work: Callable[[Predictor], T]) -> T:
+        """As `call`, in threads where no explanation is in the way."""
+        return await self._work(live, self._shadow, work)
+
+    async def _work(self, live: Live, threads: Executor, work: Callable[[Predictor], T]) -> T:
         def run(done: "asyncio.Future[T]") -> None:
             _post(done.get_loop(), [(done, work(_loaded(live).predictor))])
 
-        return await self._within(live, self._lane(live), self._aside, run)
+        return await self._within(live, self._lane(live), threads, run)
 
     async def _within(
         self, live: Live, lane: "_Lane", threads: Executor, work: Callable[["asyncio.Future[T]"], None]

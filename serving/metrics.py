@@ -2,7 +2,7 @@
 
 Each worker counts in memory, which costs a request a few microseconds, and tells the others by a file that it writes
 twice a second while there is something new. Files of workers that died count on, as a counter must never fall. Labels
-are from short lists: projects that are live, the routes there are, classes of status.
+are from short lists: projects that are live, the routes there are, classes of status, champion and challenger.
 """
 
 import asyncio
@@ -55,6 +55,8 @@ class Metrics:
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._rows: Counter[tuple[str, str]] = Counter()
         self._times: dict[tuple[str, str], list[float]] = {}
+        self._versions_asked: Counter[tuple[str, str, int]] = Counter()
+        self._versions_times: dict[tuple[str, str], list[float]] = {}
         self._busy, self._is_due = 0, False
 
     def route(self) -> Route:
@@ -74,18 +76,19 @@ class Metrics:
         """A request has come."""
         self._busy += 1
 
-    def end(self, project: str, route: str, status: int, rows: int, seconds: float) -> None:
-        """It was answered."""
+    def end(
+        self, project: str, route: str, status: int, rows: int, seconds: float, version: int | str | None = None
+    ) -> None:
+        """It was answered, by that version where a model had a part in it."""
         self._busy -= 1
         place = (project if self._models.live(project) else _NONE, route)
         self._requests[*place, status // 100] += 1
         if rows:
             self._rows[place] += rows
-        times = self._times.get(place)
-        if times is None:
-            times = self._times[place] = [0.0] * (len(SECONDS) + 2)
-        times[bisect_left(SECONDS, seconds)] += 1
-        times[-1] += seconds
+        _add(self._times, place, seconds)
+        if version is not None:
+            self._versions_asked[project, str(version), status // 100] += 1
+            _add(self._versions_times, (project, str(version)), seconds)
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell)
@@ -93,10 +96,13 @@ class Metrics:
     def tell(self) -> None:
         """Writes down what this worker has counted so far."""
         self._is_due = False
+        self._forget_versions()
         told = {
             "requests": [[*place, count] for place, count in self._requests.items()],
             "rows": [[*place, count] for place, count in self._rows.items()],
             "times": [[*place, times] for place, times in self._times.items()],
+            "versions": [[*place, count] for place, count in self._versions_asked.items()],
+            "versions_times": [[*place, times] for place, times in self._versions_times.items()],
             "busy": self._busy,
             "dropped": self._log.dropped,
         }
@@ -104,6 +110,17 @@ class Metrics:
         with suppress(OSError):  # a full disk costs the figures and nothing else
             draft.write_text(json.dumps(told), encoding="utf-8")
             draft.replace(self._file)
+
+    def _forget_versions(self) -> None:
+        """What answers no more is no label any more: a registry's versions are without end."""
+        for place in [place for place in self._versions_times if not self._answers(*place)]:
+            del self._versions_times[place]
+        for asked in [asked for asked in self._versions_asked if not self._answers(*asked[:2])]:
+            del self._versions_asked[asked]
+
+    def _answers(self, project: str, version: str) -> bool:
+        champion, challenger = self._models.live(project), self._models.challenger(project)
+        return version in {str(each.version) for each in (champion, challenger and challenger.live) if each}
 
     def _collected(self) -> bytes:
         found = CollectorRegistry()
@@ -115,21 +132,28 @@ class Metrics:
         requests: Counter[tuple[str, ...]] = Counter()
         rows: Counter[tuple[str, ...]] = Counter()
         times: dict[tuple[str, ...], list[float]] = {}
+        asked: Counter[tuple[str, ...]] = Counter()
+        asked_times: dict[tuple[str, ...], list[float]] = {}
         busy = dropped = 0
         for pid, told in self._all():
             for *place, status, count in told["requests"]:
                 requests[*place, f"{status}xx"] += count
             for *place, count in told["rows"]:
                 rows[tuple(place)] += count
-            for *place, counts in told["times"]:
-                known = times.get(tuple(place), [0.0] * len(counts))
-                times[tuple(place)] = [a + b for a, b in zip(known, counts, strict=True)]
+            for project, version, status, count in told["versions"]:
+                if self._answers(project, version):
+                    asked[project, version, f"{status}xx"] += count
+            _sum(times, told["times"])
+            _sum(asked_times, [each for each in told["versions_times"] if self._answers(*each[:2])])
             busy += told["busy"] if psutil.pid_exists(pid) else 0
             dropped += told["dropped"]
         labels = ["project", "route"]
         yield _counter("updraft_requests", "Requests answered.", [*labels, "status"], requests)
         yield _counter("updraft_rows", "Rows or images answered.", labels, rows)
         yield _histogram("updraft_request_seconds", "From a request's headers to its answer.", labels, times)
+        by_version = ["project", "version"]
+        yield _counter("updraft_version_requests", "Requests that a version took.", [*by_version, "status"], asked)
+        yield _histogram("updraft_version_request_seconds", "Their time, each version's.", by_version, asked_times)
         yield GaugeMetricFamily("updraft_requests_in_progress", "Requests that wait or are worked on.", busy)
         yield CounterMetricFamily("updraft_log_dropped_records", "That the request log could not keep.", dropped)
         yield self._versions()
@@ -170,8 +194,8 @@ class Measured:
             await self._app(scope, receive, send_and_note)
         finally:
             template, project = self._named(scope)
-            rows = scope["state"].get("rows", 0)
-            self._metrics.end(project, template, status, rows, time.perf_counter() - started)
+            state, seconds = scope["state"], time.perf_counter() - started
+            self._metrics.end(project, template, status, state.get("rows", 0), seconds, state.get("version"))
 
     def _named(self, scope: Scope) -> tuple[str, str]:
         """The route's template, and the project that the path names."""
@@ -182,6 +206,20 @@ class Measured:
             parameters = child.get("path_params", {})
         template = route.path if isinstance(route, Route | Mount) else _NONE
         return template, parameters.get("project", _NONE)
+
+
+def _add(times: dict[tuple[str, str], list[float]], place: tuple[str, str], seconds: float) -> None:
+    counts = times.get(place)
+    if counts is None:
+        counts = times[place] = [0.0] * (len(SECONDS) + 2)
+    counts[bisect_left(SECONDS, seconds)] += 1
+    counts[-1] += seconds
+
+
+def _sum(times: dict[tuple[str, ...], list[float]], told: Sequence[Sequence[Any]]) -> None:
+    for *place, counts in told:
+        known = times.get(tuple(place), [0.0] * len(counts))
+        times[tuple(place)] = [a + b for a, b in zip(known, counts, strict=True)]
 
 
 def _counter(name: str, words: str, labels: list[str], counts: Counter[tuple[str, ...]]) -> Metric:

@@ -1,5 +1,6 @@
 """What answers for a project, and the simplest way to know it: one package."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,6 +46,44 @@ class Live:
         return self.model.get().predictor
 
 
+def place(request_id: str, version: int | str) -> float:
+    """Where a request stands among all, evenly from 0 up to 1.
+
+    The version has a part in it: another challenger meets other requests. So it is none of the places by which the
+    request log takes its sample.
+    """
+    digest = hashlib.blake2b(f"{version} {request_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+@dataclass(frozen=True, eq=False)
+class Challenger:
+    """What is tried.
+
+    Attributes:
+        mode: ``shadow``: it is asked, too, and the champion answers. ``canary``: it answers.
+        share: of the requests.
+        until: when it is passed over, UTC without zone: whoever judges it may be dead by then.
+    """
+
+    live: Live
+    mode: str
+    share: float
+    until: datetime
+
+    def takes(self, request_id: str) -> bool:
+        """Whether the request is one of its share: what is taken once, a larger share takes, too."""
+        return place(request_id, self.live.version) < self.share
+
+    def answers(self, request_id: str) -> bool:
+        """Whether it answers the request in place of the champion."""
+        return self.mode == "canary" and self.takes(request_id)
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"version": self.live.version, "mode": self.mode, "share": self.share}
+
+
 class Models(Protocol):
     """Where the endpoint looks its models up. Nothing here loads one."""
 
@@ -56,8 +95,16 @@ class Models(Protocol):
         """The project's version, if there is one yet."""
         ...
 
+    def challenger(self, project: str) -> Challenger | None:
+        """What is tried beside the project's version now."""
+        ...
+
     def versions(self) -> Mapping[str, int | str | None]:
         """Project to the version that every worker answers with; None while they do not agree, or there is none."""
+        ...
+
+    def challengers(self) -> Mapping[str, Mapping[str, Any]]:
+        """Project to the trial that every worker takes part in, see `Challenger.told`."""
         ...
 
     def ready(self) -> bool:
@@ -120,6 +167,14 @@ class Packaged:
     def versions(self) -> Mapping[str, int | str | None]:
         """See `Models`."""
         return {self._live.signature.project: self._live.version}
+
+    def challenger(self, project: str) -> Challenger | None:
+        """See `Models`."""
+        return None
+
+    def challengers(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `Models`."""
+        return {}
 
     def ready(self) -> bool:
         """See `Models`."""

@@ -97,6 +97,11 @@ def _paths(live: Live) -> Json:
     }
 
 
+_TRIAL: Json = {
+    "version": {"type": "integer"},
+    "mode": {"enum": ["shadow", "canary"]},
+    "share": {"type": "number", "minimum": 0, "maximum": 1},
+}
 _WHOLE = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
 
 
@@ -164,6 +169,7 @@ def _platform() -> Json:
     """What is no project's."""
     versions = {"type": "object", "additionalProperties": {"type": ["integer", "string", "null"]}}
     index = {"service": {"const": "updraft"}, "installation": {"type": "string"}, "projects": versions}
+    index["challengers"] = {"type": "object", "additionalProperties": record(_TRIAL, tuple(_TRIAL))}
     ready = {"status": {"const": "ready"}, "projects": versions}
     text: Json = {"text/plain": {"schema": {"type": "string"}}}
     return {

@@ -12,12 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.answers import chosen_label, chosen_top_k, feedback_of, predictions_of
-from serving.batching import Batcher
 from serving.description import describe
+from serving.entities import Entities
 from serving.errors import Problem
 from serving.models import Live, Models, find
 from serving.payload import read_explainable, read_given, read_json
 from serving.recording import record
+from serving.trials import Trials
 from tasks.runtime.requests import RequestLog, sampled
 
 MAX_EXPLAINED = 8
@@ -32,11 +33,11 @@ class V1:
     Args:
         models: where the live ones are looked up.
         log: gets predictions and feedback.
-        batcher: predicts.
+        trials: choose the version, and predict and explain with it.
     """
 
-    def __init__(self, models: Models, log: RequestLog, batcher: Batcher) -> None:
-        self._models, self._log, self._batcher = models, log, batcher
+    def __init__(self, models: Models, log: RequestLog, trials: Trials) -> None:
+        self._models, self._log, self._trials = models, log, trials
 
     def routes(self) -> list[Route]:
         """What it answers."""
@@ -53,25 +54,27 @@ class V1:
 
     async def predict(self, request: Request) -> Response:
         """Labels and probabilities, or numbers, of the images, rows or entities sent."""
-        live = find(self._models, request)
-        top_k = chosen_top_k(request, live.signature)
-        given = await read_given(request, live.signature)
-        inputs, found = await self._batcher.run(live, given.prepare)
-        answers = predictions_of(live.signature, found, top_k)
+        with self._trials.turn(request) as turn:
+            live = turn.live
+            top_k = chosen_top_k(request, live.signature)
+            given = await read_given(request, live.signature)
+            view = live.signature.view if isinstance(given, Entities) else ""
+            inputs, found = await turn.run(given.prepare, view)
+            turn.answers = answers = predictions_of(live.signature, found, top_k)
         record(self._log, request.state.request_id, live, inputs, answers)
         predictions = [{**given.about(index), **answer} for index, answer in enumerate(answers)]
         return _answer(request, live, "predictions", predictions)
 
     async def explain(self, request: Request) -> Response:
         """What in each image or row speaks for the answer and what against it."""
-        live = find(self._models, request)
+        live = self._trials.choose(request)
         label = chosen_label(request, live.signature)
         given = await read_explainable(request, live.signature)
         if len(given) > MAX_EXPLAINED:
             message = f"{len(given)} rows; send at most {MAX_EXPLAINED} to be explained in one request."
             raise Problem(413, "too_many_to_explain", message)
         explain = partial(given.explain, baseline=live.baseline, label=label)
-        return _answer(request, live, "explanations", await self._batcher.call(live, explain))
+        return _answer(request, live, "explanations", await self._trials.call(live, explain))
 
     async def feedback(self, request: Request) -> Response:
         """The true label of an earlier request, for the log."""

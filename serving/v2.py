@@ -1,8 +1,9 @@
 """The Open Inference Protocol, version 2, over HTTP: what clients of KServe, Triton and others speak.
 
-A project is a model, its live version the only one there is. Images are the input ``image``: pixels, UINT8
-[N, H, W, C], or files, BYTES [N] (base64 in JSON). Of a table each column is an input of [N]. Classes come as
-``probabilities``, FP32 [N, classes], and ``label``, BYTES [N]; a regression's numbers as ``value``, FP32 [N].
+A project is a model; its versions are the live one and the challenger, while it is tried. Images are the input
+``image``: pixels, UINT8 [N, H, W, C], or files, BYTES [N] (base64 in JSON). Of a table each column is an input of [N].
+Classes come as ``probabilities``, FP32 [N, classes], and ``label``, BYTES [N]; a regression's numbers as ``value``,
+FP32 [N].
 """
 
 import base64
@@ -16,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.answers import predictions_of
-from serving.batching import Batcher
 from serving.errors import Problem
 from serving.given import Images, Rows
 from serving.models import Live, Models, find
@@ -24,6 +24,7 @@ from serving.payload import MAX_IMAGES, MAX_ROWS, read_body
 from serving.recording import record
 from serving.request_ids import REQUEST_ID
 from serving.tensors import Asked, read_asked, write_answer
+from serving.trials import Trials
 from tasks.runtime.predictor import Inputs, Predictor, Signature
 from tasks.runtime.requests import RequestLog
 
@@ -38,11 +39,11 @@ class V2:
     Args:
         models: where the live ones are looked up.
         log: gets predictions.
-        batcher: predicts.
+        trials: choose the version, and predict.
     """
 
-    def __init__(self, models: Models, log: RequestLog, batcher: Batcher) -> None:
-        self._models, self._log, self._batcher = models, log, batcher
+    def __init__(self, models: Models, log: RequestLog, trials: Trials) -> None:
+        self._models, self._log, self._trials = models, log, trials
 
     def routes(self) -> list[Route]:
         """What it answers."""
@@ -75,11 +76,12 @@ class V2:
 
     async def describe(self, request: Request) -> Response:
         """The live version's inputs and outputs."""
-        live = self._find(request)
+        live, challenger = self._find(request), self._models.challenger(request.path_params["project"])
+        known = [find(self._models, request), *([challenger.live] if challenger else [])]
         return JSONResponse(
             {
                 "name": live.signature.project,
-                "versions": [str(live.version)],
+                "versions": [str(each.version) for each in known],
                 "platform": f"updraft_{live.signature.runtime}",
                 "inputs": _inputs(live.signature),
                 "outputs": _outputs(live.signature),
@@ -88,12 +90,13 @@ class V2:
 
     async def infer(self, request: Request) -> Response:
         """Predictions for tensors, as tensors."""
-        live = self._find(request)
-        if "content-encoding" in request.headers:
-            raise Problem(415, "unsupported_encoding", "The body is compressed. Send it as it is.")
-        given = _Given(await read_body(request, live.signature.max_body_kib * 1024), _header(request))
-        inputs, found = await self._batcher.run(live, given.prepare)
-        answers = predictions_of(live.signature, found, 1)
+        with self._trials.turn(request, request.path_params.get("version")) as turn:
+            live = turn.live
+            if "content-encoding" in request.headers:
+                raise Problem(415, "unsupported_encoding", "The body is compressed. Send it as it is.")
+            given = _Given(await read_body(request, live.signature.max_body_kib * 1024), _header(request))
+            inputs, found = await turn.run(given.prepare)
+            turn.answers = answers = predictions_of(live.signature, found, 1)
         request_id = _request_id(given.asked, request)
         described = {"model_name": live.signature.project, "model_version": str(live.version), "id": request_id}
         body, header = write_answer(described, _answered(found, answers), given.asked)
@@ -104,12 +107,8 @@ class V2:
         return Response(body, headers={_HEADER: str(header)}, media_type="application/octet-stream")
 
     def _find(self, request: Request) -> Live:
-        live = find(self._models, request)
         version = request.path_params.get("version")
-        if version is not None and version != str(live.version):
-            message = f"{live.signature.project} answers with version {live.version} alone."
-            raise Problem(404, "unknown_version", message)
-        return live
+        return find(self._models, request) if version is None else self._trials.choose(request, version)
 
 
 class _Given:

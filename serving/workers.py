@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -26,22 +27,28 @@ class Workers:
         # Those of another server on this home are none of ours.
         self._folder = home / "serving" / f"workers-{os.getppid()}"
         self._file = self._folder / f"{os.getpid()}.json"
-        self._told: Mapping[str, Number] | None = None
+        self._told: Mapping[str, Any] | None = None
 
-    def tell(self, versions: Mapping[str, Number]) -> None:
-        """Says what this worker is live with: project to version."""
-        if versions == self._told:
+    def tell(self, versions: Mapping[str, Number], challengers: Mapping[str, Any]) -> None:
+        """Says what this worker is live with: project to version, and to the trial that it takes part in."""
+        told = {"versions": dict(versions), "challengers": dict(challengers)}
+        if told == self._told:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._file.with_suffix(".part")
-        draft.write_text(json.dumps(versions), encoding="utf-8")
+        draft.write_text(json.dumps(told), encoding="utf-8")
         draft.replace(self._file)
-        self._told = dict(versions)
+        self._told = told
 
     def agreed(self, project: str) -> Number:
         """The version that all workers answer with; None while they do not."""
-        found = {told.get(project) for told in self._all()}
+        found = {told["versions"].get(project) for told in self._all()}
         return found.pop() if len(found) == 1 else None
+
+    def tried(self) -> Mapping[str, Any]:
+        """Project to the trial that all workers take part in."""
+        first, *others = [told["challengers"] for told in self._all()] or [{}]
+        return {name: trial for name, trial in first.items() if all(each.get(name) == trial for each in others)}
 
     def leave(self) -> None:
         """Removes what this worker said."""
@@ -49,7 +56,7 @@ class Workers:
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
-    def _all(self) -> Iterator[Mapping[str, Number]]:
+    def _all(self) -> Iterator[Mapping[str, Any]]:
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(FileNotFoundError):
                 if _runs(int(path.stem)):

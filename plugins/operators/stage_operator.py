@@ -8,7 +8,7 @@ from airflow.sdk import BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tasks.core.artifacts import Manifest
-from tasks.core.errors import BadInput, UpdraftError
+from tasks.core.errors import BadInput, NotPromoted, UpdraftError
 from tasks.core.pipeline import find_step, run_step
 from tasks.core.settings import settings
 from tasks.core.stages import load_manifest
@@ -101,6 +101,8 @@ class StageOperator(BaseOperator):
                 force=bool(params.get("force")),
                 stopped=lambda: self.killed,
             )
+        except NotPromoted as error:
+            raise AirflowSkipException(f"Not promoted: {error}") from None
         except BadInput as error:
             raise AirflowFailException(str(error)) from None
         except UpdraftError as error:

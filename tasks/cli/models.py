@@ -118,6 +118,18 @@ def rollback(
     _follow(name, champion, started)
 
 
+@app.command()
+def withdraw(
+    project: ProjectName,
+    why: Annotated[str, typer.Option(help="The reason; the audit log keeps it.")],
+) -> None:
+    """End the trial of a challenger (shadow or canary) at once: the champion answers alone."""
+    from tasks.deployment.promote import withdraw as end
+
+    name = load_project(project).name
+    out.print(f"{name}: version {end(registry(), name, who=user(), why=why)} is tried no longer")
+
+
 def _follow(project: str, version: int, started: float) -> None:
     from tasks.deployment.endpoint import await_endpoint
 

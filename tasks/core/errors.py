@@ -68,3 +68,7 @@ class Conflict(UpdraftError):
 
 class Refused(UpdraftError):
     """A check said no: a parity check, a read-back, a tolerated share that was passed."""
+
+
+class NotPromoted(Refused):
+    """Live requests said no, or too few of them came to say anything: the champion stays."""

@@ -206,8 +206,9 @@ TRAIN = (
         after_gate=True,
     ),
     Step(
-        Stage("deploy", "tasks.deployment.promote:deploy", ("deployment.approval",), reproducible=False),
-        "Registers the version, makes it champion by compare-and-swap, and waits until the endpoint answers with it.",
+        Stage("deploy", "tasks.deployment.promote:deploy", ("deployment",), reproducible=False),
+        "Registers the version, tries it on live requests if the spec says so, makes it champion by compare-and-swap, "
+        "and waits until the endpoint answers with it.",
         inputs=("train", "evaluate", "gate", "card", "package"),
         after_gate=True,
     ),

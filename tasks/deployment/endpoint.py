@@ -20,7 +20,7 @@ def await_endpoint(project: str, version: int, seconds: float = SWITCH_SECONDS) 
     Raises:
         UpdraftError: it runs, but goes on answering with something else for ``seconds``.
     """
-    address = f"http://{settings().host}:{settings().serving_port}"
+    address = _address()
     live: Any = None
     deadline = time.monotonic() + seconds
     with httpx.Client(timeout=5, trust_env=False) as client:
@@ -37,6 +37,34 @@ def await_endpoint(project: str, version: int, seconds: float = SWITCH_SECONDS) 
         f"after {seconds:g} s.",
         "Look at the endpoint's log, which names a package that does not load; or roll back: updraft models rollback.",
     )
+
+
+def is_running() -> bool:
+    """Whether this installation's endpoint answers."""
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        return _index(client, _address()) is not None
+
+
+def await_trial(project: str, trial: Mapping[str, Any], seconds: float = SWITCH_SECONDS) -> bool:
+    """Waits until every worker of the endpoint takes part in the trial; whether they do.
+
+    Args:
+        trial: its version, mode and share.
+    """
+    deadline = time.monotonic() + seconds
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            index = _index(client, _address())
+            if index is None:
+                return False
+            if index.get("challengers", {}).get(project) == trial:
+                return True
+            time.sleep(0.2)
+    return False
+
+
+def _address() -> str:
+    return f"http://{settings().host}:{settings().serving_port}"
 
 
 def _index(client: httpx.Client, address: str) -> Mapping[str, Any] | None:

@@ -1,7 +1,8 @@
 """Which version is champion: the deploy stage after the gates, and promotion or rollback by hand.
 
 The alias ``champion`` moves by compare-and-swap from the champion that the candidate was judged against; ``previous``
-follows it, for a rollback. Endpoints follow the alias by themselves.
+follows it, for a rollback. Endpoints follow the alias by themselves. Where the spec asks for a shadow or a canary, the
+candidate is tried on live requests first (`tasks.deployment.rollout`).
 """
 
 import json
@@ -26,6 +27,7 @@ def deploy(ctx: Context) -> Outcome:
     Raises:
         Refused: the candidate did not pass its gates, or nobody has approved it where the spec asks for that.
         Conflict: another version became champion since the candidate was judged.
+        NotPromoted: live requests spoke against it, or too few came.
         UpdraftError: a running endpoint does not switch.
     """
     gates = ctx.input("gate").metrics
@@ -41,19 +43,42 @@ def deploy(ctx: Context) -> Outcome:
     # A new package of the champion's own weights takes its place: the weights were judged already.
     same_weights = champion is not None and champion.details["candidate"] == details["candidate"]
     expected = champion.version if champion and same_weights else judged_against
+    tried: list[dict[str, Any]] = []
     if champion is None or champion.version != version.version:  # else an earlier attempt moved it
         why = f"passed its gates against {f'version {judged_against}' if judged_against else 'no champion'}"
+        if champion and champion.version == expected and ctx.spec.deployment.minutes:
+            tried = _try_out(ctx, version.version, champion.version)
+            why += f", and {len(tried)} {'step' if len(tried) == 1 else 'steps'} of live requests"
         ctx.registry.move_alias(
             ctx.spec.name, CHAMPION, version.version, expected=expected, who="deploy", why=why, run_id=ctx.run_id
         )
         notify(f"{ctx.spec.name}: version {version.version} is champion", why)
-    promotion = {
+    promotion: dict[str, Any] = {
         "version": version.version,
         "previous": expected,
         "endpoint": await_endpoint(ctx.spec.name, version.version),
     }
+    if tried:
+        promotion["trial"] = tried
     (ctx.out / "promotion.json").write_text(json.dumps(promotion, indent=2), encoding="utf-8")
     return Outcome(metrics=promotion)
+
+
+def withdraw(registry: Registry, project: str, *, who: str, why: str) -> int:
+    """Ends the trial of a challenger by hand: the champion answers alone.
+
+    Returns:
+        The version that was tried.
+
+    Raises:
+        BadInput: none is.
+        Conflict: it was changed or ended meanwhile.
+    """
+    trial = registry.trial(project)
+    if trial is None:
+        raise BadInput(f"No version of {project} is tried now.", f"See its aliases: updraft models list {project}")
+    registry.end_trial(trial, who=who, why=why)
+    return trial.version
 
 
 def promote(
@@ -94,6 +119,13 @@ def rollback(registry: Registry, store: Store, project: str, *, who: str, why: s
     told = why or f"rolled back from version {champion}"
     registry.move_alias(project, CHAMPION, previous, expected=champion, who=who, why=told)
     return previous, champion
+
+
+def _try_out(ctx: Context, version: int, champion: int) -> list[dict[str, Any]]:
+    # Brings SciPy, which a rollback shall not wait for.
+    from tasks.deployment.rollout import try_out
+
+    return try_out(ctx, version, champion)
 
 
 def _details(ctx: Context) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,19 @@ def test_promotion_and_rollback_say_what_they_did_and_why_is_kept(updraft: Comma
     assert [row["details"]["why"] for row in rows] == ["the client asked for it", "rolled back from version 3", "a try"]
 
 
+def test_a_trial_is_withdrawn_by_name(updraft: Command, installation: Registry) -> None:
+    until = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=1)
+    installation.set_trial("tiny", 3, "canary", 0.1, until=until, expected=None, who="deploy", why="tried")
+    assert "tiny: version 3 is tried no longer" in updraft("models", "withdraw", "tiny", "--why", "a customer called")
+    assert installation.trial("tiny") is None
+    row = installation.audit_log("tiny")[-1]
+    assert (row["who"], row["details"]["why"]) == ("ana", "a customer called")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (("withdraw", "tiny", "--why", "x"), "No version of tiny is tried"),
         (("promote", "tiny", "1"), "--why"),
         (("promote", "tiny", "9", "--why", "x"), "1, 2, 3"),
         (("promote", "tiny", "3", "--why", "x", "--alias", "previous"), "follows champion"),

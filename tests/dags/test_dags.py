@@ -131,7 +131,7 @@ def test_a_person_is_asked_between_the_card_and_what_follows_the_gate(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = (ROOT / "projects" / "digits.yaml").read_text()
-    (tmp_path / "digits.yaml").write_text(f"{spec}\ndeployment: {{approval: true}}\n")
+    (tmp_path / "digits.yaml").write_text(f"{spec}\ndeployment: {{approval: true, canary: [0.1], step_minutes: 600}}\n")
     monkeypatch.setenv("UPDRAFT_PROJECTS", str(tmp_path))
     settings.cache_clear()
     bag = DagBag(str(ROOT / "dags"), bundle_name="tests")
@@ -141,6 +141,7 @@ def test_a_person_is_asked_between_the_card_and_what_follows_the_gate(
     assert approve.downstream_task_ids == {step.name for step in TRAIN if step.after_gate}
     assert approve.doc_md
     assert approve.execution_timeout
+    assert bag.dags["digits_train"].get_task("deploy").execution_timeout >= timedelta(minutes=600)
 
 
 def test_dag_files_are_thin() -> None:

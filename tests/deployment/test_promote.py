@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from tasks.core import approvals
 from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
-from tasks.core.errors import BadInput, Conflict, Refused
+from tasks.core.errors import BadInput, Conflict, NotPromoted, Refused
 from tasks.core.pipeline import find_step
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
@@ -21,7 +22,7 @@ from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, execute
 from tasks.core.store import LocalStore
 from tasks.deployment import promote as promotion
-from tasks.deployment.promote import promote, rollback
+from tasks.deployment.promote import promote, rollback, withdraw
 from tests.packages import project
 from tests.servers.http import Inbox
 from tests.stages import stage
@@ -238,6 +239,33 @@ def test_a_candidate_that_nobody_approved_is_not_deployed(platform: Platform) ->
     assert platform.champion() == 1
     approvals.answer(platform.registry, "tiny", gate, yes=False, who="bo")
     assert not approvals.approved(platform.registry, "tiny", gate), "the last answer counts"
+
+
+def test_what_no_endpoint_can_try_is_not_promoted(platform: Platform) -> None:
+    spec = replace(project(), {"deployment.canary": [0.1]})
+    platform.deploy("a", spec=spec)
+    assert platform.champion() == 1, "the first model has nothing to be tried beside"
+    with pytest.raises(NotPromoted, match=r"no endpoint is running(.|\n)*updraft models promote tiny 2"):
+        platform.deploy("b", against=1, spec=spec)
+    assert platform.registry.aliases("tiny") == {"champion": 1}
+    row = platform.registry.audit_log("tiny")[-1]
+    assert (row["action"], row["details"]["version"]) == ("end_trial", 2)
+    assert "no endpoint is running" in row["details"]["why"]
+    platform.promote(2)
+    assert platform.champion() == 2
+
+
+def test_a_trial_is_withdrawn_by_hand(platform: Platform) -> None:
+    platform.deploy("a")
+    platform.deploy("b", against=1)
+    with pytest.raises(BadInput, match="No version of tiny is tried"):
+        withdraw(platform.registry, "tiny", who="ana", why="")
+    until = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=1)
+    platform.registry.set_trial("tiny", 1, "canary", 0.1, until=until, expected=None, who="deploy", why="")
+    assert withdraw(platform.registry, "tiny", who="ana", why="a customer called") == 1
+    assert platform.registry.aliases("tiny") == {"champion": 2, "previous": 1}
+    row = platform.registry.audit_log("tiny")[-1]
+    assert (row["action"], row["who"], row["details"]["why"]) == ("end_trial", "ana", "a customer called")
 
 
 def test_a_promotion_is_told(platform: Platform, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tasks.core.config import load_project
 from tasks.core.errors import RankFailed
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
-from tasks.core.stages import Outcome, execute, load_manifest
+from tasks.core.stages import Context, Outcome, execute, load_manifest
 from tasks.core.store import open_store
 from tasks.data.samples import land
 from tests.digits import open_platform
@@ -72,6 +72,33 @@ def test_what_the_gate_refused_is_skipped_with_the_reason(home: Path) -> None:
     package = StageOperator(task_id="package", step="package", project="digits", inputs={"gate": gate.path})
     with pytest.raises(AirflowSkipException, match=r"Not promoted: accuracy at least 0\.97: 0\.9000"):
         package.execute(context())
+
+
+def test_what_live_requests_could_not_judge_is_skipped_and_the_champion_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPDRAFT_SERVING_PORT", "1")
+    settings.cache_clear()
+    registry = Registry(settings().registry_url)
+    registry.register("digits", "other", "digits/package/other/manifest.json", {"candidate": "other"})
+    registry.move_alias("digits", "champion", 1, expected=None, who="test", why="test")
+    report = {"candidate": {"accuracy": 0.9}, "champion": {"version": 1}}
+    metrics: dict[str, dict[str, Any]] = {"train": {}, "evaluate": report, "gate": {"passed": True}, "card": {}}
+    inputs = {name: standing(name, values).path for name, values in metrics.items()}
+    package = stage("package", reproducible=False)(_write_signature)
+    store = open_store(settings().store_uri)
+    inputs["package"] = execute(package, load_project("digits"), {}, store=store, registry=registry).path
+    deploy = StageOperator(task_id="deploy", step="deploy", project="digits", inputs=inputs)
+    with pytest.raises(AirflowSkipException, match=r"Not promoted: digits: version 2(.|\n)*no endpoint is running"):
+        deploy.execute(context(set={"deployment.canary": [0.1]}))
+    assert registry.aliases("digits") == {"champion": 1}
+    registry.close()
+
+
+def _write_signature(ctx: Context) -> Outcome:
+    text = json.dumps({"form": "plain", "lock": "f" * 64, "libraries": {}})
+    (ctx.out / "signature.json").write_text(text, encoding="utf-8")
+    return Outcome()
 
 
 @pytest.mark.slow

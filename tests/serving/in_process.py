@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from serving.app import application
 from serving.memory import Memory
-from serving.models import Live, read_live
+from serving.models import Challenger, Live, read_live
 from tasks.core.settings import settings
 from tasks.runtime.requests import RequestLog
 from tests.packages import write_package
@@ -32,8 +32,11 @@ class Lives:
     def versions(self) -> Mapping[str, int | str | None]:
         return {name: live.version if (live := self.live(name)) else None for name in self.names()}
 
-    def loading(self) -> Sequence[str]:
-        return []
+    def challenger(self, project: str) -> Challenger | None:
+        return None
+
+    def challengers(self) -> Mapping[str, Mapping[str, object]]:
+        return {}
 
     def ready(self) -> bool:
         return True

@@ -110,6 +110,13 @@ class Nothing:
         """See `serving.models.Models`."""
         return {"tiny": None}
 
+    def challenger(self, project: str) -> None:
+        """See `serving.models.Models`."""
+
+    def challengers(self) -> Mapping[str, Mapping[str, object]]:
+        """See `serving.models.Models`."""
+        return {}
+
     def ready(self) -> bool:
         """See `serving.models.Models`."""
         return False

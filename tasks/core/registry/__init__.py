@@ -1,4 +1,4 @@
-"""The registry: what ran, which artifact stands for each partition, model versions, their aliases, the audit log, keys.
+"""The registry: what ran, what stands for each partition, model versions, aliases and trials, the audit log, keys.
 
 SQLAlchemy on SQLite (default) or PostgreSQL; the schema is Alembic's (`tasks/core/migrations/`), applied when an
 older one is found. Versions and audit rows never change; aliases move by compare-and-swap.
@@ -7,10 +7,11 @@ older one is found. Versions and audit rows never change; aliases move by compar
 from tasks.core.registry.database import HEAD
 from tasks.core.registry.keys import ApiKey, Keys
 from tasks.core.registry.runs import Run, Runs
-from tasks.core.registry.versions import CHAMPION, PREVIOUS, Version, Versions
+from tasks.core.registry.trials import Mode, Trial, Trials
+from tasks.core.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 
-__all__ = ["CHAMPION", "HEAD", "PREVIOUS", "ApiKey", "Registry", "Run", "Version"]
+__all__ = ["CHALLENGER", "CHAMPION", "HEAD", "PREVIOUS", "ApiKey", "Mode", "Registry", "Run", "Trial", "Version"]
 
 
-class Registry(Runs, Versions, Keys):
+class Registry(Runs, Trials, Keys):
     """The registry at a SQLAlchemy address; safe for many processes at once."""

@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("at", "created_at", "expires_at", "revoked_at"), sa.DateTime()),
+    **dict.fromkeys(("at", "until", "created_at", "expires_at", "revoked_at"), sa.DateTime()),
     **dict.fromkeys(("details", "scopes"), sa.JSON()),
     **dict.fromkeys(("id", "version", "per_minute"), sa.Integer()),
-    "seconds": sa.Float(),
+    **dict.fromkeys(("seconds", "share"), sa.Float()),
 }
 
 
@@ -22,6 +22,7 @@ RUNS = _table("runs", "id", "run_id", "project", "stage", "partition", "manifest
 PARTITIONS = _table("partitions", "project", "stage", "partition", "manifest", "at")
 VERSIONS = _table("versions", "project", "version", "key", "package", "details", "at")
 ALIASES = _table("aliases", "project", "alias", "version", "at")
+TRIALS = _table("trials", "project", "version", "mode", "share", "at", "until")
 AUDIT = _table("audit", "id", "project", "action", "who", "run_id", "details", "at", "previous", "digest")
 API_KEYS = _table(
     *("api_keys", "id", "name", "project", "scopes", "per_minute"),

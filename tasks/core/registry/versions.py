@@ -9,13 +9,16 @@ import sqlalchemy as sa
 
 from tasks.core.errors import BadInput, Conflict
 from tasks.core.registry.audit import Audit
-from tasks.core.registry.tables import ALIASES, AUDIT, VERSIONS, equal, now
+from tasks.core.registry.tables import ALIASES, AUDIT, TRIALS, VERSIONS, equal, now
 
 CHAMPION = "champion"
 """The version that endpoints answer with."""
 
 PREVIOUS = "previous"
 """The champion before it; follows ``champion`` by itself."""
+
+CHALLENGER = "challenger"
+"""The version that is tried beside the champion, or one that a person has named so."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class Versions(Audit):
     ) -> None:
         """Points ``alias`` to ``version`` if it still points to ``expected`` (None: nowhere), and writes the audit row.
 
-        With ``champion`` moves ``previous``, to what was champion: all of it in one transaction.
+        With ``champion`` moves ``previous``, to what was champion, and a trial ends, as it does with ``challenger``:
+        all of it in one transaction.
 
         Raises:
             Conflict: somebody else moved the alias meanwhile; nothing was changed.
@@ -110,17 +114,41 @@ class Versions(Audit):
         if alias == PREVIOUS:
             raise BadInput(f"{PREVIOUS} follows {CHAMPION} by itself.", f"Move {CHAMPION}: updraft models promote.")
         with self._alone() as db:
-            numbers = db.execute(sa.select(VERSIONS.c.version).where(VERSIONS.c.project == project)).scalars().all()
-            if version not in numbers:
-                raise _no_version(project, version, sorted(numbers))
+            _check_version(db, project, version)
             there = _aliases(db, project)
             if there.get(alias) != expected:
                 raise _lost(db, project, alias, expected, there.get(alias))
+            if alias in (CHAMPION, CHALLENGER) and drop_trial(db, project):
+                there.pop(CHALLENGER, None)
             _point(db, project, alias, version, there)
             if alias == CHAMPION and expected not in (None, version):
                 _point(db, project, PREVIOUS, expected, there)
             details = {"alias": alias, "from": expected, "to": version, "why": why}
             self._append(db, project, "move_alias", who, details, run_id)
+
+
+def challenge(db: sa.Connection, project: str, version: int) -> None:
+    """Points ``challenger`` to the version.
+
+    Raises:
+        BadInput: there is no such version.
+    """
+    _check_version(db, project, version)
+    _point(db, project, CHALLENGER, version, _aliases(db, project))
+
+
+def drop_trial(db: sa.Connection, project: str) -> bool:
+    """Removes the project's trial, if there is one, and with it the alias ``challenger``; whether there was."""
+    if not db.execute(TRIALS.delete().where(TRIALS.c.project == project)).rowcount:
+        return False
+    db.execute(ALIASES.delete().where(*equal(ALIASES, {"project": project, "alias": CHALLENGER})))
+    return True
+
+
+def _check_version(db: sa.Connection, project: str, version: int) -> None:
+    numbers = db.execute(sa.select(VERSIONS.c.version).where(VERSIONS.c.project == project)).scalars().all()
+    if version not in numbers:
+        raise _no_version(project, version, sorted(numbers))
 
 
 def _aliases(db: sa.Connection, project: str) -> dict[str, int]:

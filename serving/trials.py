@@ -1,0 +1,173 @@
+"""Who answers a request while a challenger is tried, and what the trial is judged by.
+
+Every request of a trial leaves a record of the kind ``trial`` in the request log, whatever share of the predictions
+the project logs: who was asked, how long the model took, the answers, and whether it failed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from starlette.requests import ClientDisconnect, Request
+
+from serving.answers import predictions_of
+from serving.batching import MIRRORS, Batcher
+from serving.errors import Problem
+from serving.models import Challenger, Live, Models, find
+from tasks.runtime.predictor import Inputs, Predictor
+from tasks.runtime.requests import RequestLog
+
+_FORM = (400, 408, 413, 415)
+"""What was wrong before any version had a part in it."""
+
+_ROWS = 100
+"""Answers of a request that its record keeps."""
+
+T = TypeVar("T")
+
+_Prepare = Callable[[Predictor], Inputs]
+
+
+class Trials:
+    """Chooses between champion and challenger, and keeps record.
+
+    Args:
+        models: where both are looked up.
+        log: gets the records.
+        batcher: predicts.
+    """
+
+    def __init__(self, models: Models, log: RequestLog, batcher: Batcher) -> None:
+        self._models, self._log, self._batcher = models, log, batcher
+        self._mirrors: set[asyncio.Task[None]] = set()
+
+    def choose(self, request: Request, version: str | None = None) -> Live:
+        """Who answers the request: always the same for its id, on every worker.
+
+        Args:
+            version: the one that the request insists on.
+
+        Raises:
+            Problem: 404 there is no such project, or this version of it does not answer; 503 it has none yet.
+        """
+        live, challenger = find(self._models, request), self._challenger(request)
+        if version is not None:
+            known = [live, *([challenger.live] if challenger else [])]
+            live = _named(known, version)
+        elif challenger and challenger.answers(request.state.request_id):
+            live = challenger.live
+        request.state.version = live.version
+        return live
+
+    def turn(self, request: Request, version: str | None = None) -> "Turn":
+        """The request's prediction, as a part of the trial; for the rest see `choose`."""
+        # A request that insists on a version says nothing about a share of the others.
+        challenger = self._challenger(request) if version is None else None
+        return Turn(self, request.state.request_id, self.choose(request, version), challenger)
+
+    async def run(self, live: Live, prepare: _Prepare) -> tuple[Inputs, np.ndarray]:
+        """See `Batcher.run`."""
+        return await self._batcher.run(live, prepare)
+
+    async def call(self, live: Live, work: Callable[[Predictor], T]) -> T:
+        """See `Batcher.call`."""
+        return await self._batcher.call(live, work)
+
+    def record(
+        self, live: Live, request_id: str, seconds: float, answers: Sequence[Mapping[str, Any]], **more: object
+    ) -> None:
+        """Logs what became of a request."""
+        kept = [
+            {name: each[name] for name in ("label", "probability", "value") if name in each} for each in answers[:_ROWS]
+        ]
+        entry = {"kind": "trial", "request_id": request_id, "version": live.version, "seconds": round(seconds, 6)}
+        self._log.append(live.signature.project, {**entry, **more, "answers": kept}, days=live.signature.log_days)
+
+    def mirror(self, live: Live, request_id: str, prepare: _Prepare) -> None:
+        """Asks the shadow the same, aside of the requests, unless it is busy."""
+        if len(self._mirrors) >= MIRRORS:
+            return
+        task = asyncio.get_running_loop().create_task(self._mirrored(live, request_id, prepare))
+        self._mirrors.add(task)
+        task.add_done_callback(self._mirrors.discard)
+
+    async def _mirrored(self, live: Live, request_id: str, prepare: _Prepare) -> None:
+        started, failed, answers = time.perf_counter(), "", []
+        try:
+            found = await self._batcher.mirror(live, lambda predictor: predictor.predict(prepare(predictor)))
+            answers = predictions_of(live.signature, found, 1)
+        except Exception as error:
+            failed = _code(error)
+        self.record(live, request_id, time.perf_counter() - started, answers, shadow=True, failed=failed)
+
+    def _challenger(self, request: Request) -> Challenger | None:
+        return self._models.challenger(request.path_params["project"])
+
+
+class Turn:
+    """One request for a prediction, as a context: what it raises counts against the version that was asked.
+
+    Attributes:
+        live: the version that answers.
+        answers: as `serving.answers.predictions_of` gives them; told by whoever makes them.
+    """
+
+    def __init__(self, trials: Trials, request_id: str, live: Live, challenger: Challenger | None) -> None:
+        self.live = live
+        self.answers: Sequence[Mapping[str, Any]] = ()
+        self._trials, self._id, self._challenger = trials, request_id, challenger
+        self._prepare: _Prepare | None = None
+        self._view, self._seconds = "", 0.0
+
+    async def run(self, prepare: _Prepare, view: str = "") -> tuple[Inputs, np.ndarray]:
+        """The rows that ``prepare`` makes, and their predictions; see `Batcher.run`.
+
+        Args:
+            view: where the rows come from the online store: another version's features may stand in another one.
+        """
+        self._prepare, self._view, started = prepare, view, time.perf_counter()
+        try:
+            return await self._trials.run(self.live, prepare)
+        finally:
+            self._seconds = time.perf_counter() - started
+
+    def __enter__(self) -> Self:
+        """Begins."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Keeps record and has the shadow asked, while there is a trial."""
+        challenger = self._challenger
+        if challenger is None or not _counts(error):
+            return
+        failed = _code(error) if error else ""
+        self._trials.record(self.live, self._id, self._seconds, self.answers, shadow=False, failed=failed)
+        fits = self._view in ("", challenger.live.signature.view)
+        if error is None and self._prepare and fits and challenger.mode == "shadow" and challenger.takes(self._id):
+            self._trials.mirror(challenger.live, self._id, self._prepare)
+
+
+def _counts(error: BaseException | None) -> bool:
+    """Whether the version asked had a part in what happened: not where the caller left, or sent what nothing takes."""
+    if error is None:
+        return True
+    known = error.status if isinstance(error, Problem) else 500
+    return isinstance(error, Exception) and known not in _FORM and not isinstance(error, ClientDisconnect)
+
+
+def _code(error: BaseException) -> str:
+    return error.code if isinstance(error, Problem) else type(error).__name__
+
+
+def _named(known: Sequence[Live], version: str) -> Live:
+    for live in known:
+        if str(live.version) == version:
+            return live
+    there = " and ".join(str(live.version) for live in known)
+    message = f"{known[0].signature.project} answers with version {there} alone."
+    raise Problem(404, "unknown_version", message)

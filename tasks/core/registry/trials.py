@@ -1,0 +1,106 @@
+"""Which version is tried beside the champion, on what part of the requests, and until when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from tasks.core.errors import Conflict
+from tasks.core.registry.tables import TRIALS, now
+from tasks.core.registry.versions import Versions, challenge, drop_trial
+
+Mode = Literal["shadow", "canary"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A challenger that requests reach.
+
+    Attributes:
+        mode: ``shadow``: it is asked, too, and the champion answers. ``canary``: it answers its share.
+        share: of the requests, 0 to 1.
+        at: when this step began, UTC without zone, as the other times.
+        until: when endpoints pass it over. Whoever runs the trial may be dead by then.
+    """
+
+    project: str
+    version: int
+    mode: Mode
+    share: float
+    at: datetime
+    until: datetime
+
+
+class Trials(Versions):
+    """The part of the registry that knows which challengers are tried."""
+
+    def trials(self) -> dict[str, Trial]:
+        """Project to the trial that it has now."""
+        with self._engine.connect() as db:
+            return _trials(db)
+
+    def trial(self, project: str) -> Trial | None:
+        """The project's trial, if it has one now."""
+        return self.trials().get(project)
+
+    def set_trial(
+        self,
+        project: str,
+        version: int,
+        mode: Mode,
+        share: float,
+        *,
+        until: datetime,
+        expected: Trial | None,
+        who: str,
+        why: str,
+        run_id: str = "",
+    ) -> Trial:
+        """Begins a trial, or takes it a step on, if it is still ``expected``; points ``challenger`` to the version.
+
+        Raises:
+            Conflict: somebody else began, changed or ended one meanwhile; nothing was changed.
+            BadInput: there is no such version.
+        """
+        with self._alone() as db:
+            _check(db, project, expected)
+            challenge(db, project, version)
+            db.execute(TRIALS.delete().where(TRIALS.c.project == project))
+            values = {"project": project, "version": version, "mode": mode, "share": share}
+            db.execute(TRIALS.insert().values(**values, at=now(), until=until))
+            told = {"version": version, "mode": mode, "share": share, "until": f"{until:%F %T} UTC", "why": why}
+            self._append(db, project, "trial", who, told, run_id)
+            return _trials(db, until)[project]
+
+    def end_trial(
+        self, trial: Trial, *, who: str, why: str, run_id: str = "", found: Mapping[str, Any] | None = None
+    ) -> None:
+        """Ends it, if it is still as given, and removes the alias ``challenger``: the champion answers alone.
+
+        Args:
+            found: the numbers that decided, for the audit row.
+
+        Raises:
+            Conflict: somebody else changed or ended it meanwhile.
+        """
+        with self._alone() as db:
+            _check(db, trial.project, trial)
+            drop_trial(db, trial.project)
+            told = {"version": trial.version, "mode": trial.mode, "share": trial.share, "why": why}
+            self._append(db, trial.project, "end_trial", who, {**told, **(found or {})}, run_id)
+
+
+def _trials(db: sa.Connection, at: datetime | None = None) -> dict[str, Trial]:
+    rows = db.execute(sa.select(TRIALS).where(TRIALS.c.until >= (at or now()))).mappings()
+    return {row["project"]: Trial(**row) for row in rows}
+
+
+def _check(db: sa.Connection, project: str, expected: Trial | None) -> None:
+    # One that has run out is still the one that its owner takes on or ends.
+    found = _trials(db, expected.at if expected else None).get(project)
+    if found != expected:
+        there = f"version {found.version} is tried ({found.mode}, {found.share:g})" if found else "it was ended"
+        fix = f"Wait until that is over, or end it: updraft models withdraw {project} --why '...'"
+        raise Conflict(f"{project}: another trial is under way, or this one was changed: {there}.", fix)
