@@ -1,7 +1,7 @@
 """What an expert serves a model with when nothing else is needed: FastAPI, ONNX Runtime, nothing per request but that.
 
 Decoding and features are the platform's, for the model is the same. The model runs on the event loop, one thread and
-one process per core: for small models a pool of threads was slower.
+one process per core.
 """
 
 import os

@@ -137,6 +137,11 @@ def read_split(folder: Path, name: str) -> Split:
     return as_split(read_table(folder, name))
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """The numbers of at most so many of ``count`` rows, evenly spaced, ascending."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
 def chosen(table: pa.Table, rows: Iterable[int]) -> pa.Table:
     """Some rows of what `read_table` gave, in the order of ``rows``; nothing is read from the file yet."""
     return pa.concat_tables([table.slice(0, 0), *(table.slice(row, 1) for row in rows)])

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from tasks.core.layout import Layout, counts
-from tasks.core.shards import Split
+from tasks.core.shards import Split, evenly
 
 ITERATIONS = 5000
 
@@ -74,12 +74,8 @@ class _Seen:
 
 def _predicted(model: Any, method: str, train: _Seen, test: _Seen) -> np.ndarray:
     """Fits the model and asks it about ``test``, a part at a time."""
-    rows = _evenly(len(train), VALUES // train[:1].size)
+    rows = evenly(len(train), max(1, VALUES // train[:1].size))
     with threadpool_limits(1):  # sums, and so the result, depend on the number of threads
         model.fit(train[rows], train.split.labels[rows])
         parts = [getattr(model, method)(test[start : start + 1024]) for start in range(0, len(test), 1024)]
     return np.concatenate(parts)
-
-
-def _evenly(rows: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, rows - 1, max(1, min(rows, most))).astype(np.int64))

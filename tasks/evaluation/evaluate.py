@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.core.artifacts import Rows
 from tasks.core.layout import Layout
-from tasks.core.shards import Split, read_split
+from tasks.core.shards import Split, evenly, read_split
 from tasks.core.stages import Context, Outcome
 from tasks.evaluation.attacks import attacker
 from tasks.evaluation.baseline import logistic_regression, ridge_regression
@@ -26,7 +26,7 @@ from tasks.evaluation.measured import BASELINE, UNDISTURBED, Place, Scores
 from tasks.evaluation.metrics import confusion
 from tasks.evaluation.opponent import opponent
 from tasks.evaluation.pictures import draw_confusion, draw_numbers
-from tasks.evaluation.robustness import ATTACKS, disturbed, evenly
+from tasks.evaluation.robustness import ATTACKS, disturbed
 from tasks.evaluation.slices import declared, found
 from tasks.runtime.predictor import Inputs
 

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tasks.evaluation.robustness import evenly
+from tasks.core.shards import evenly
 
 SHOWN = 4
 """Of either kind."""

@@ -9,14 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tasks.core.shards import Split
+from tasks.core.shards import Split, evenly
 from tasks.core.spec import Project
 from tasks.evaluation import explain_pictures as pictures
 from tasks.evaluation.attributions import grad_cam, integrated_gradients
 from tasks.evaluation.examples import Example, examples
 from tasks.evaluation.importance import REPEATS, permutation_importance
 from tasks.evaluation.neighbours import nearest
-from tasks.evaluation.robustness import evenly
 from tasks.runtime.baseline import summarize, watched
 from tasks.runtime.explanation import explain as explain_row
 from tasks.runtime.extractors import names

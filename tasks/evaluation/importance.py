@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.core.shards import Split
+from tasks.core.shards import Split, evenly
 from tasks.core.spec import TableFeature
-from tasks.evaluation.robustness import evenly
 from tasks.runtime.instances import typed
 from tasks.runtime.predictor import Inputs, Predictor
 from tasks.runtime.table_features import extract_table

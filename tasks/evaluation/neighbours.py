@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tasks.evaluation.robustness import evenly
+from tasks.core.shards import evenly
 
 ROWS = 10_000
 """Training rows that are looked at, evenly spaced."""

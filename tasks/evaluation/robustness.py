@@ -21,11 +21,6 @@ Disturbed = np.ndarray | list[dict[str, Any]]
 """Pixels, uint8 (N, H, W, C), or rows of a table, column to value."""
 
 
-def evenly(count: int, most: int) -> np.ndarray:
-    """The numbers of at most so many of ``count`` rows, evenly spaced, ascending."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
-
-
 def disturbed(
     spec: Project, test: Split, rows: np.ndarray, attack: Attack | None = None
 ) -> Iterator[tuple[str, Disturbed]]:

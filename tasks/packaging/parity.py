@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.core.errors import Refused
-from tasks.core.shards import Split, as_split, chosen
+from tasks.core.shards import Split, as_split, chosen, evenly
 from tasks.core.stages import Context
 from tasks.packaging.inference import FEATURES, Inference
 from tasks.runtime.predictor import Inputs, Predictor
@@ -124,8 +124,3 @@ class Replay:
         if self._split.rows is None:
             return predictor.predict_bytes(map(self._ctx.store.read_bytes, self._split.uris))
         return predictor.predict_rows(map(json.loads, self._split.rows))
-
-
-def evenly(count: int, most: int) -> np.ndarray:
-    """At most ``most`` of the numbers below ``count``, evenly spaced."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.datasets import load_digits
 
-from tasks.core.shards import Split
+from tasks.core.shards import Split, evenly
 from tasks.core.spec import Column, Project
 from tasks.evaluation.corruptions import corrupt
-from tasks.evaluation.robustness import ATTACKS, disturbed, evenly
+from tasks.evaluation.robustness import ATTACKS, disturbed
 from tasks.evaluation.shifts import UNSEEN, shift
 from tests import digits, packages
 
