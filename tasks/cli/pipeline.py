@@ -60,7 +60,7 @@ def reproduce(
 ) -> None:
     """Make the model of a model card again, as far as it does not stand, and compare the digests. Promotes nothing."""
     from tasks.platform.quiet import chatter_to
-    from tasks.platform.reproduce import read_card
+    from tasks.platform.reproduce import other_libraries, read_card
     from tasks.platform.reproduce import reproduce as make_again
 
     facts = read_card(card)
@@ -72,8 +72,12 @@ def reproduce(
         print(json.dumps([{**vars(each), "same": each.same} for each in found], indent=2))
     else:
         for each in found:
-            verdict = "[green]same[/]" if each.same else f"[red]other[/], as is {each.why}"
+            verdict = "[green]same[/]" if each.same else f"[red]other[/]: so is {each.why}"
             out.print(f"{each.name:24} {each.then[:12]} {each.now[:12]} {verdict}")
+        for library in other_libraries(facts):
+            out.print(f"note: made with {library}", markup=False)
+        if "told" in facts["study"]:
+            out.print(f"The study's {facts['study']['trials']} trials are the card's: they were not run again.")
     others = [each.name for each in found if not each.same]
     if others:
         fix = "Use the code and the libraries that the card names; where the source changed, its old state."

@@ -82,7 +82,9 @@ def _data(dataset: Manifest, behind: Sequence[Manifest]) -> dict[str, Any]:
 def _study(workers: Sequence[Manifest]) -> dict[str, Any]:
     trials = [trial for worker in workers for trial in worker.metrics["trials"]]
     states = Counter(trial["state"].lower() for trial in trials)
-    return {"trials": len(trials), "states": dict(states)}
+    # Whole, for whoever makes the model again: a search with other workers beside it may come to another best trial.
+    told = [json.loads(worker.to_json()) for worker in workers]
+    return {"trials": len(trials), "states": dict(states), "told": told}
 
 
 def _link(manifest: Manifest) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from tasks.core.pipeline import FEATURES, TRAIN
-from tests.pipeline.conftest import Installation
+from tests.pipeline.conftest import Installation, install
 
 pytestmark = pytest.mark.slow
 
@@ -72,14 +74,35 @@ def test_where_the_spec_asks_a_person_the_run_waits_for_one(local: Installation)
     assert local.updraft(*asks).returncode == 0, "nobody is asked twice"
 
 
-def test_a_card_makes_its_model_again(local: Installation) -> None:
-    card = local.updraft("models", "show", "digits", "1", "--json")
-    path = json.loads(card.stdout)["card"].replace("manifest.json", "card.json")
-    done = local.updraft("reproduce", path, "--json")
+def test_a_card_makes_its_model_again_in_an_empty_home(local: Installation, tmp_path: Path) -> None:
+    done, found = reproduced(install(tmp_path), champions_card(local))
     assert done.returncode == 0, done.stderr
-    found = {each["name"]: each for each in json.loads(done.stdout)}
     assert all(each["same"] for each in found.values())
-    assert {"ingest 2026-01-01", "dataset", "train", "export", "weights"} <= found.keys()
+    assert {"ingest 2026-01-01", "materialize 2026-01-08", "dataset", "transform", "train", "weights"} <= found.keys()
+
+
+def test_where_its_model_stands_what_differs_is_named(local: Installation, tmp_path: Path) -> None:
+    done, found = reproduced(local, champions_card(local))
+    assert done.returncode == 0, done.stderr
+    card = json.loads(champions_card(local).read_text())
+    (ingest,) = (link for link in card["lineage"] if (link["stage"], link["partition"]) == ("ingest", "2026-01-03"))
+    ingest |= {"digest": "0" * 64, "key": "0" * 64}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    done, found = reproduced(local, tmp_path / "card.json")
+    assert done.returncode == 1 and "1 of" in done.stderr and "ingest 2026-01-03" in done.stderr
+    assert [each["why"] for each in found.values() if not each["same"]] == ["the source"]
+
+
+def champions_card(of: Installation) -> Path:
+    """The file with the card of its version 1."""
+    shown = json.loads(of.updraft("models", "show", "digits", "1", "--json").stdout)
+    return of.home / "store" / shown["card"].replace("manifest.json", "card.json")
+
+
+def reproduced(where: Installation, card: Path) -> tuple[CompletedProcess[str], dict[str, Any]]:
+    """What the command said there, and each artifact by name."""
+    done = where.updraft("reproduce", str(card), "--json")
+    return done, {each["name"]: each for each in json.loads(done.stdout)}
 
 
 def test_no_path_of_this_machine_is_in_a_manifest(local: Installation) -> None:
