@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
+from tasks.core.config import load_project
 from tasks.core.settings import settings
 from tasks.platform import services
-from tasks.platform.demo import load_demo, pipeline_through_airflow, question_endpoint
+from tasks.platform.demo import pipeline_through_airflow, question_endpoint
+from tasks.platform.local import land_sample
 
 PORTS = {"UPDRAFT_AIRFLOW_PORT": "18099", "UPDRAFT_SERVING_PORT": "13099"}
 
@@ -58,7 +60,8 @@ def _airflow(home: Path) -> tuple[float, float, float]:
     settings.cache_clear()
     services.up(settings())
     try:
-        spec = load_demo("digits")
+        spec = load_project("digits")
+        land_sample(spec)
         started = time.monotonic()
         summary = pipeline_through_airflow(spec, settings(), lambda line: None)
         first = time.monotonic() - started

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tasks.cli.shared import AsJson, out, registry
+from tasks.cli.shared import AsJson, err, out, registry
 from tasks.core.config import project_names
 from tasks.core.errors import BadInput
 from tasks.core.keys import ALL, SCOPES, digest_of, new_key
@@ -38,8 +38,8 @@ def create(
     )
     if as_json:
         return print(json.dumps({**_row(made), "key": key}))
-    print(key)
-    out.print(f"Key {made.id}, {_words(made)}. It is shown this once; send it as Authorization: Bearer <key>.")
+    print(key)  # alone on stdout, for KEY=$(updraft keys create ...)
+    err.print(f"Key {made.id}, {_words(made)}. It is shown this once; send it as Authorization: Bearer <key>.")
 
 
 @app.command("list")
@@ -49,7 +49,7 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         return print(json.dumps([_row(key) for key in found], indent=2))
     if not found:
-        out.print("There is no key yet: the endpoint is open on this machine. Make one: updraft keys create NAME")
+        out.print("There is no key yet. Make one: updraft keys create NAME")
     for key in found:
         out.print(f"{key.id:4}  {_state(key):8}  {key.name:20}  {_words(key)}", markup=False)
 

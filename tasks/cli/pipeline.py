@@ -112,19 +112,19 @@ def predict(project: ProjectName, files: list[Path]) -> None:
     """Ask the live endpoint about files (images; rows as .json, .jsonl or .csv); print its JSON answer for each."""
     import httpx
 
-    from tasks.platform.environment import serving_headers, serving_url
+    from tasks.platform.endpoint import check_allowed, endpoint_client
 
-    url = f"{serving_url(settings())}/v1/{project}/predict"
-    client = httpx.Client(timeout=30, headers=serving_headers(settings()))
+    client = endpoint_client(settings(), timeout=30)
     for file in files:
         if not file.is_file():
             raise BadInput(f"{file}: there is no such file.", "Give the path of an image, or of a file with rows.")
         try:
-            answer = client.post(url, **_question(file))
+            answer = client.post(f"/v1/{project}/predict", **_question(file))
         except ValueError as error:
             raise BadInput(f"{file}: not readable: {error}.", "Give JSON, JSON lines or CSV in UTF-8.") from None
         except httpx.HTTPError as error:
-            raise UpdraftError(f"The endpoint {url} does not answer: {error}.", "Start it: updraft up") from None
+            raise UpdraftError(f"{client.base_url} does not answer: {error}.", "Start it: updraft up") from None
+        check_allowed(answer)
         print(answer.text)
         if answer.is_error:
             raise typer.Exit(2 if answer.status_code < 500 else 1)

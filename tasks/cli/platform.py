@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tasks.cli.shared import AsJson, out, refuse_unless_promoted
+from tasks.core.config import load_project
 from tasks.core.settings import settings
 
 app = typer.Typer()
@@ -63,12 +64,16 @@ def doctor() -> None:
 def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
     """Start the platform and take the sample project all the way to a live endpoint that is put to the test."""
     from tasks.platform import services
-    from tasks.platform.demo import load_demo, pipeline_through_airflow, question_endpoint
+    from tasks.platform.demo import check_key, pipeline_through_airflow, question_endpoint
+    from tasks.platform.environment import serving_url
+    from tasks.platform.local import land_sample
 
+    spec = load_project(project)
     _step("Starting Airflow and the endpoint")
     services.up(settings(), lambda name, what: out.print(f"  {name}: {what}"))
+    check_key(project, settings())
     _step(f"Landing the data of {project}")
-    spec = load_demo(project)
+    land_sample(spec)
     out.print(f"  {spec.source.folder}")
     _step(f"Backfilling {project}_features, then running {project}_train")
     summary = pipeline_through_airflow(spec, settings(), lambda line: out.print(f"  {line}", markup=False))
@@ -77,8 +82,8 @@ def demo(project: Annotated[str, typer.Argument()] = "digits") -> None:
     out.print(f"  {held.verdict}")
     summary.show(out)
     _addresses()
-    url = f"http://{settings().host}:{settings().serving_port}/v1/{project}/predict"
-    print(f"Try it:    curl -s {held.sample} {url}")
+    key = '-H "authorization: Bearer $UPDRAFT_API_KEY" ' * bool(settings().api_key.get_secret_value())
+    print(f"Try it:    curl -s {key}{held.sample} {serving_url(settings())}/v1/{project}/predict")
     refuse_unless_promoted(summary.manifests)
 
 

@@ -11,7 +11,6 @@ import httpx
 import numpy as np
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import load_project
 from tasks.core.errors import UpdraftError
 from tasks.core.registry import Registry, Version
 from tasks.core.settings import Settings
@@ -20,8 +19,7 @@ from tasks.core.spec import Project
 from tasks.core.stages import load_manifest
 from tasks.core.store import Store, open_store
 from tasks.platform.airflow import Airflow, Run, TaskInstance
-from tasks.platform.environment import serving_headers, serving_url
-from tasks.platform.local import land_sample
+from tasks.platform.endpoint import check_allowed, endpoint_client
 from tasks.platform.summary import Summary
 
 Say = Callable[[str], None]
@@ -90,6 +88,16 @@ def pipeline_through_airflow(spec: Project, settings: Settings, say: Say) -> Sum
     return Summary(follow.manifests, registry.alias(spec.name))
 
 
+def check_key(project: str, settings: Settings) -> None:
+    """Sends the endpoint an empty question, so that a refusal is known before the work that it would waste.
+
+    Raises:
+        BadInput: it wants a key, or another one than that of UPDRAFT_API_KEY.
+    """
+    with endpoint_client(settings) as client:
+        check_allowed(client.post(f"/v1/{project}/predict"))
+
+
 def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> Held:
     """Sends every held-out row to the live endpoint and compares the answers with the labels.
 
@@ -99,11 +107,10 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
     store = open_store(settings.store_uri)
     (dataset,) = summary.manifests["dataset"]
     split = read_split(store.fetch(dataset.folder), "test")
-    url = f"{serving_url(settings)}/v1/{spec.name}"
     errors = np.zeros(len(split))
-    with httpx.Client(timeout=10, headers=serving_headers(settings)) as client:
+    with endpoint_client(settings) as client:
         for number, label in enumerate(split.labels):
-            said = _ask(client, url, _question(store, split, number), summary.champion)
+            said = _ask(client, spec.name, _question(store, split, number), summary.champion)
             errors[number] = abs(said["value"] - label) if spec.is_regression else said["label"] != spec.classes[label]
     held = Held(errors, spec.is_regression, _as_curl(store, split, int(errors.argmin())))
     if summary.champion:
@@ -111,8 +118,8 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
     return held
 
 
-def _ask(client: httpx.Client, url: str, question: Mapping[str, Any], champion: Version | None) -> dict[str, Any]:
-    answer = client.post(f"{url}/predict", **question)
+def _ask(client: httpx.Client, project: str, question: Mapping[str, Any], champion: Version | None) -> dict[str, Any]:
+    answer = client.post(f"/v1/{project}/predict", **question)
     if answer.status_code != 200:
         raise UpdraftError(f"The endpoint answered {answer.status_code}: {answer.text[:300]}", "See its log.")
     said = answer.json()
@@ -146,13 +153,6 @@ def _as_curl(store: Store, split: Split, number: int) -> str:
         data = shlex.quote(json.dumps({"instances": [json.loads(split.rows[number])]}))
         return f"-H 'content-type: application/json' --data {data}"
     return f"-H 'content-type: image/png' --data-binary @{shlex.quote(str(store.fetch(split.uris[number])))}"
-
-
-def load_demo(name: str) -> Project:
-    """The project, with its sample data landed."""
-    spec = load_project(name)
-    land_sample(spec)
-    return spec
 
 
 class _Follower:

@@ -49,12 +49,6 @@ def serving_url(settings: Settings) -> str:
     return f"http://{reachable(settings.host)}:{settings.serving_port}"
 
 
-def serving_headers(settings: Settings) -> dict[str, str]:
-    """What a request of ours to the endpoint carries: the key, if there is one."""
-    key = settings.api_key.get_secret_value()
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
 def reachable(host: str) -> str:
     """An address to connect to, for an address to listen on."""
     return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host

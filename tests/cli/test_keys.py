@@ -35,10 +35,10 @@ def keys(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_a_key_is_shown_once_and_its_digest_kept(keys: Run, home: Path) -> None:
-    code, out, _ = keys("create", "the shop", "--project", "digits", "--per-minute", "60", "--expires", "2d")
-    key = out.splitlines()[0]
+    code, out, told = keys("create", "the shop", "--project", "digits", "--per-minute", "60", "--expires", "2d")
+    (key,) = out.splitlines()  # what $(updraft keys create ...) gives
     assert code == 0 and key.startswith("updraft_") and len(key) > 50
-    assert "predict, feedback on digits, 60 requests a minute" in out
+    assert "predict, feedback on digits, 60 requests a minute" in told
     registry = Registry(settings().registry_url)
     (kept,) = registry.keys()
     assert kept.digest == digest_of(key.encode())

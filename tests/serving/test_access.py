@@ -19,8 +19,11 @@ from serving.access import Access, Mode, needed
 from serving.key_ring import KeyRing
 from serving.limits import RateLimits
 from serving.request_ids import RequestIds
+from tasks.core.errors import BadInput
 from tasks.core.keys import ALL, digest_of, new_key
 from tasks.core.registry import Registry
+from tasks.core.settings import Settings
+from tasks.platform.demo import check_key
 from tests.packages import png, register
 from tests.serving.conftest import Running, serve, until
 from tests.serving.in_process import InProcess
@@ -232,3 +235,14 @@ def test_a_running_endpoint_follows_the_keys(endpoint: Running) -> None:
     until(lambda: status(**bearer(slow)) == 200)
     until(lambda: all(status(**bearer(slow)) == 429 for _ in range(8)))
     assert key not in endpoint.log.read_text()
+
+
+def test_the_commands_of_the_platform_say_how_to_come_by_a_key(endpoint: Running) -> None:
+    key, port = make(endpoint.registry, name="own"), endpoint.client.base_url.port
+    until(lambda: endpoint.client.post(PREDICT, headers=bearer(key)).status_code not in (401, 403))
+    with pytest.raises(BadInput, match="wants an API key") as refused:
+        check_key("tiny", Settings(serving_port=port))
+    assert "UPDRAFT_API_KEY" in refused.value.fix and "updraft keys create" in refused.value.fix
+    with pytest.raises(BadInput, match="not known"):
+        check_key("tiny", Settings(serving_port=port, api_key=new_key()))
+    check_key("tiny", Settings(serving_port=port, api_key=key))
