@@ -23,11 +23,14 @@ def audit(
     """Show the audit log, oldest first, or check that it is whole."""
     books = registry()
     if verify or noted:
-        rows, last = books.verify_audit(noted)
-        told = {"rows": rows, "digest": last}
-        line = f"{rows} rows, each of which names the one before it. Digest of the last: {last}"
+        count, last = books.verify_audit(noted)
+        told = {"rows": count, "digest": last}
+        line = f"{count} rows, each of which names the one before it. Digest of the last: {last}"
         return print(json.dumps(told)) if as_json else out.print(line)
-    for row in books.audit_log(load_project(project).name if project else None):
+    rows = books.audit_log(load_project(project).name if project else None)
+    if not rows and not as_json:
+        out.print("Nothing has been decided yet.")
+    for row in rows:
         print(json.dumps({**row, "at": str(row["at"])})) if as_json else out.print(_line(row), markup=False)
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from tasks.cli.shared import AsJson, out, refuse_unless_promoted
 from tasks.core.config import load_project
@@ -53,9 +54,8 @@ def doctor() -> None:
 
     checks = diagnose(settings())
     for check in checks:
-        out.print(
-            f"[{'green' if check.ok else 'red'}]{'ok' if check.ok else 'FAULT':5}[/] {check.name}: {check.message}"
-        )
+        verdict = "[green]ok   [/]" if check.ok else "[red]FAULT[/]"
+        out.print(f"{verdict} {check.name}: {escape(check.message)}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 

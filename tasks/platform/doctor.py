@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.errors import UpdraftError
+from tasks.core.config import load_project, project_names
+from tasks.core.errors import BadInput, UpdraftError
 from tasks.core.settings import ROOT, Settings
 from tasks.platform import supervisor
 from tasks.platform.services import platform
@@ -32,7 +33,7 @@ class Check:
 
 
 def diagnose(settings: Settings, lock: Path = ROOT / "requirements.lock") -> list[Check]:
-    """Look at Python, packages, Horovod, compiler, home, disk, ports and services; change nothing.
+    """Look at Python, packages, Horovod, compiler, home, disk, projects, ports and services; change nothing.
 
     Args:
         lock: the versions that should be installed.
@@ -44,6 +45,7 @@ def diagnose(settings: Settings, lock: Path = ROOT / "requirements.lock") -> lis
         "compiler": check_compiler,
         "home": lambda: check_home(settings.home),
         "disk": lambda: check_disk(settings.home),
+        "projects": check_projects,
         "ports": lambda: check_ports(settings),
         "services": lambda: check_services(settings),
     }
@@ -116,6 +118,19 @@ def check_disk(home: Path) -> str:
     return f"{gib:.0f} GiB free"
 
 
+def check_projects() -> str:
+    """Raises UpdraftError if the spec of a project cannot be used: it has no DAGs then; names each fault."""
+    names, faults = project_names(), []
+    for name in names:
+        try:
+            load_project(name)
+        except BadInput as fault:
+            faults.append(fault)
+    if faults:
+        raise UpdraftError("\n".join(fault.message for fault in faults), faults[0].fix)
+    return ", ".join(names) or "none yet"
+
+
 def check_ports(settings: Settings) -> str:
     """Raises UpdraftError if somebody else has a port that the platform needs."""
     services = [service for service in platform(settings) if service.port]
@@ -139,7 +154,7 @@ def _checked(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
     except UpdraftError as fault:
-        return Check(name, False, f"{fault.message}. Fix: {fault.fix}")
+        return Check(name, False, f"{fault.message.rstrip('.')}. Fix: {fault.fix}")
 
 
 def _locked(lock: Path) -> Iterator[tuple[str, str]]:

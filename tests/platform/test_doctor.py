@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import UpdraftError
-from tasks.core.settings import Settings
+from tasks.core.settings import ROOT, Settings
+from tasks.core.settings import settings as global_settings
 from tasks.platform import doctor
 
 
@@ -25,7 +26,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_this_installation_is_sound_and_looking_changes_nothing(settings: Settings) -> None:
     checks = doctor.diagnose(settings)
     assert [check for check in checks if not check.ok] == []
-    assert {check.name for check in checks} >= {"python", "packages", "horovod", "ports", "services"}
+    assert {check.name for check in checks} >= {"python", "packages", "horovod", "projects", "ports", "services"}
     assert not settings.home.exists()
 
 
@@ -52,3 +53,16 @@ def test_a_machine_without_a_compiler_is_a_fault(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UpdraftError, match="compiler"):
         doctor.check_compiler()
+
+
+def test_each_project_that_cannot_be_read_is_named(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "projects" / "digits.yaml").read_text()
+    for name, content in (("good", text.replace("name: digits", "name: good")), ("torn", text + "\ngates: [")):
+        (tmp_path / f"{name}.yaml").write_text(content)
+    (tmp_path / "odd.yaml").write_text(text.replace("family: convnet", "family: [convent]"))
+    monkeypatch.setenv("UPDRAFT_PROJECTS", str(tmp_path))
+    global_settings.cache_clear()
+    with pytest.raises(UpdraftError) as fault:
+        doctor.check_projects()
+    assert "torn.yaml, line" in fault.value.message and "odd.yaml" in fault.value.message
+    assert "good.yaml" not in fault.value.message
