@@ -27,9 +27,10 @@ _PLOTS = {
 }
 """The report's plots are scripts: they run as nobody's, and load nothing."""
 
-_PAGE = """<!doctype html><title>{title}</title>
-<style>body{{font-family:sans-serif;margin:2rem}}td,th{{padding:.3rem .8rem;text-align:left}}</style>
-<h1>{title}</h1>{body}"""
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body{{font:15px/1.5 system-ui,sans-serif;margin:1.5rem}}h1{{font-size:1.5rem}}table{{border-collapse:collapse}}
+td,th{{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #dfe4ea}}td:first-child{{white-space:nowrap}}</style>
+</head><body><h1>{title}</h1>{body}</body></html>"""
 
 _HEAD = "<tr><th>partition<th>rows in<th>published<th>quarantined<th>reasons<th>Data Docs<th>quarantine</tr>"
 

@@ -166,7 +166,8 @@ class _Follower:
         dates = {run.id: run.date for run in runs}
         for task in airflow.follow(runs[0].dag, dates):
             if task.state in _TOLD:
-                self._say(f"{task.dag} {dates[task.run]} {task.name}: {task.state}{self._how(task)}")
+                what = " ".join(filter(None, (task.dag, dates[task.run], task.name)))
+                self._say(f"{what}: {task.state}{self._how(task)}")
         # A backfill runs a date again under the same id: the last time counts.
         last = {(run.stage, run.partition): run for run in self._registry.runs(self._project, list(dates))}
         for _, run in sorted(last.items()):
