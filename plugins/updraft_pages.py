@@ -1,5 +1,6 @@
 """Pages of a project in Airflow's UI: tabs on each DAG about its partitions, its last training, and its models."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -34,6 +35,11 @@ td,th{{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #dfe4ea}}td:f
 
 _HEAD = "<tr><th>partition<th>rows in<th>published<th>quarantined<th>reasons<th>Data Docs<th>quarantine</tr>"
 
+_BACK = "<p><a href='../data'>All partitions</a></p>"
+
+_SHOWN = 500
+"""Rows that a page shows."""
+
 # Airflow's own check of who asks: a mounted application is open to everybody without it.
 app = FastAPI(title="Updraft", docs_url=None, redoc_url=None, openapi_url=None)
 _may_read = Depends(requires_access_dag(method="GET"))
@@ -52,13 +58,26 @@ def data(dag_id: str) -> HTMLResponse:
 def data_docs(dag_id: str, day: str) -> HTMLResponse:
     """Great Expectations' page about a partition."""
     page = _read(f"{_project(dag_id)}/data_docs/date={_date(day)}/index.html")
-    return HTMLResponse(page, headers=_SEALED)
+    return HTMLResponse(page.replace("<body>", f"<body>{_BACK}", 1), headers=_SEALED)
+
+
+@app.get("/{dag_id}/quarantine/{day}.jsonl", dependencies=[_may_read])
+def quarantine_lines(dag_id: str, day: str) -> PlainTextResponse:
+    """A partition's rejected rows, whole, as JSON lines."""
+    return PlainTextResponse(_read(_rejected(dag_id, day)), headers=_SEALED)
 
 
 @app.get("/{dag_id}/quarantine/{day}", dependencies=[_may_read])
-def quarantine(dag_id: str, day: str) -> PlainTextResponse:
-    """A partition's rejected rows, as JSON lines."""
-    return PlainTextResponse(_read(f"{_project(dag_id)}/quarantine/date={_date(day)}/rows.jsonl"), headers=_SEALED)
+def quarantine(dag_id: str, day: str) -> HTMLResponse:
+    """A partition's rejected rows, the first of them: which, why, and how to take them in once they are corrected."""
+    rows = [json.loads(line) for line in _read(_rejected(dag_id, day)).split("\n") if line]
+    cells = ((row["row"]["row_id"], row["row"]["entity"], row["reason"], row["detail"] or "") for row in rows[:_SHOWN])
+    table = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in row) + "</tr>" for row in cells)
+    replay = f"<p>Corrected at the source, they come in with:<pre>{escape(rows[0]['replay'])}</pre>" if rows else ""
+    body = f"{_BACK}<table><tr><th>row<th>entity<th>reason<th>what was seen</tr>{table}</table>" if rows else _BACK
+    count = f"{len(rows)} rows, the first {_SHOWN} here" if len(rows) > _SHOWN else f"{len(rows) or 'No'} rows"
+    body += f"<p>{count}. <a href='{day}.jsonl'>As JSON lines</a>{replay}"
+    return HTMLResponse(_PAGE.format(title=f"Quarantine of {day}", body=body), headers=_SEALED)
 
 
 @app.get("/{dag_id}/training", dependencies=[_may_read])
@@ -156,6 +175,10 @@ def _row(day: str, manifest: Manifest | None) -> str:
     rows, reasons = manifest.rows, ", ".join(f"{code} {count}" for code, count in manifest.reasons.items())
     cells = (rows.received, rows.published, rows.quarantined, escape(reasons))
     return f"<tr><td>{escape(day)}" + "".join(f"<td>{cell}" for cell in cells) + links + "</tr>"
+
+
+def _rejected(dag_id: str, day: str) -> str:
+    return f"{_project(dag_id)}/quarantine/date={_date(day)}/rows.jsonl"
 
 
 def _read(path: str) -> str:

@@ -63,3 +63,22 @@ def test_a_champion_of_before_there_were_cards_has_none(home: Path) -> None:
     version = registry.register("digits", "key", "digits/package/key/manifest.json", {})
     registry.move_alias("digits", "champion", version.version, expected=None, who="test", why="test")
     assert "no card of a champion yet" in _page(pages.champion("digits_train"))
+
+
+def test_rejected_rows_are_read_as_a_table_and_run_nothing(home: Path) -> None:
+    row = {
+        "row": {"row_id": 7, "entity": "<script>a</script>"},
+        "reason": "truncated_image",
+        "detail": "a.png: cut off",
+    }
+    line = json.dumps({**row, "replay": "updraft stage ingest digits --partition 2026-01-02"})
+    store = open_platform().store
+    store.put_new("digits/quarantine/date=2026-01-02/rows.jsonl", f"{line}\n".encode())
+    shown = _page(pages.quarantine("digits_features", "2026-01-02"))
+    assert "<td>7<td>&lt;script&gt;" in shown and "truncated_image" in shown and "a.png: cut off" in shown
+    assert "updraft stage ingest digits" in shown and "href='2026-01-02.jsonl'" in shown and "href='../data'" in shown
+    assert json.loads(_page(pages.quarantine_lines("digits_features", "2026-01-02"))) == json.loads(line)
+    store.put_new("digits/quarantine/date=2026-01-03/rows.jsonl", b"")
+    assert "No rows" in _page(pages.quarantine("digits_features", "2026-01-03"))
+    with pytest.raises(HTTPException):
+        pages.quarantine("digits_features", "2026-01-04")
