@@ -26,6 +26,8 @@ Say = Callable[[str], None]
 
 _TOLD = {"running", "success", "failed", "skipped", "up_for_retry"}
 
+_ASKS = "awaiting_input"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -168,6 +170,8 @@ class _Follower:
             if task.state in _TOLD:
                 what = " ".join(filter(None, (task.dag, dates[task.run], task.name)))
                 self._say(f"{what}: {task.state}{self._how(task)}")
+            elif task.state == _ASKS:
+                self._say(f"{task.dag} {task.name}: waits for a person's answer at {airflow.link(task)}")
         # A backfill runs a date again under the same id: the last time counts.
         last = {(run.stage, run.partition): run for run in self._registry.runs(self._project, list(dates))}
         for _, run in sorted(last.items()):
