@@ -147,7 +147,7 @@ class Champions:
 
     def _fetch(self, champion: Version) -> Live:
         folder = self._store.fetch(champion.package.rpartition("/")[0])
-        told = {"package": champion.key, "metrics": champion.details.get("metrics", {})}
+        told = {"package": champion.key, "metrics": champion.measured["metrics"]}
         return read_live(folder, self._memory, champion.version, **told)
 
     def _watch(self) -> None:

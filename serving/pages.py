@@ -41,11 +41,11 @@ class _File:
         media = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         return cls(content, media, f'"{hashlib.sha256(content).hexdigest()[:16]}"')
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request, status: int = 200) -> Response:
         headers = {**_HEADERS, "etag": self.tag}
-        if request.headers.get("if-none-match") == self.tag:
+        if status == 200 and request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=headers)
-        return Response(self.content, media_type=self.media, headers=headers)
+        return Response(self.content, status, headers, self.media)
 
 
 class Pages:
@@ -76,6 +76,8 @@ class Pages:
         """The page; which project it shows, it reads from its address."""
         project = request.path_params.get("project")
         if project is not None and project not in self._models.names():
+            if "text/html" in request.headers.get("accept", ""):
+                return self._files[_PAGE].answer(request, 404)  # it says so itself, and leads to the others
             raise Problem(
                 404, "unknown_project", f"There is no such project. Known: {', '.join(self._models.names())}."
             )

@@ -137,7 +137,10 @@ def register(
     if damaged:
         (folder / MODEL).write_bytes(b"not a graph")
     return registry.register(
-        name, key, f"{name}/package/{key}/manifest.json", {"metrics": {"accuracy": 0.9}, "candidate": key}
+        name,
+        key,
+        f"{name}/package/{key}/manifest.json",
+        {"metrics": {"candidate": {"accuracy": 0.9}}, "candidate": key},
     )
 
 

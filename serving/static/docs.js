@@ -2,7 +2,7 @@
 
 import { explanation, prediction } from "/static/answers.js";
 import { card, definitions, make, number } from "/static/elements.js";
-import { ask, askJson, shown } from "/static/endpoint.js";
+import { ask, askJson, keyHeader, shown } from "/static/endpoint.js";
 import { entityInput, imageInput, rowInput } from "/static/inputs.js";
 
 const main = document.getElementById("main");
@@ -58,7 +58,7 @@ function trial(project) {
   const told = make("div", { "aria-live": "polite" },
     make("p", { class: "soft" }, "The answer appears here."));
   const write = () => {
-    curl.textContent = `curl -s ${input.curl()} \\\n  ${location.origin}/v1/${project.project}/predict`;
+    curl.textContent = `curl -s ${keyHeader()}${input.curl()} \\\n  ${location.origin}/v1/${project.project}/predict`;
   };
   const kinds = project.image ? [["Image", imageInput(project, () => send("predict"))]]
     : [["Row", rowInput(project)], ...(project.entities ? [["Entity", entityInput(project)]] : [])];

@@ -29,6 +29,11 @@ export async function ask(path, options = {}) {
   return body;
 }
 
+// What curl sends beside the question: never the key itself, which is nobody's to read over a shoulder.
+export function keyHeader() {
+  return field.value ? '-H "X-API-Key: $UPDRAFT_API_KEY" ' : "";
+}
+
 export function askJson(path, value) {
   return ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
 }

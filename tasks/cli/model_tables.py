@@ -14,7 +14,6 @@ from tasks.core.lineage import faults, missing
 from tasks.core.pipeline import STEPS
 from tasks.core.registry import Version
 from tasks.core.settings import ROOT
-from tasks.deployment.compare import measured
 
 Part = Table | str
 
@@ -24,7 +23,7 @@ def versions(found: Sequence[Version], aliases: Mapping[str, int], score: str) -
     table = Table("version", "aliases", score, "interval", "form", "registered (UTC)", box=SIMPLE_HEAD)
     for version in found:
         names = ", ".join(alias for alias, number in aliases.items() if number == version.version)
-        measures = measured(version)
+        measures = version.measured
         value, interval = measures["metrics"].get(score), measures["intervals"].get(score)
         form = version.details.get("form") or "plain"
         table.add_row(str(version.version), names, _value(value), _interval(interval), form, f"{version.at:%F %H:%M}")
@@ -33,7 +32,7 @@ def versions(found: Sequence[Version], aliases: Mapping[str, int], score: str) -
 
 def version(found: Version, aliases: Sequence[str]) -> Iterator[Part]:
     """All about one."""
-    details, measures = found.details, measured(found)
+    details, measures = found.details, found.measured
     yield f"{found.project} version {found.version}" + f" ({', '.join(aliases)})" * bool(aliases)
     yield f"registered {found.at:%F %T} UTC, run {details.get('run_id') or '-'}"
     origin = details.get("imported")

@@ -25,13 +25,12 @@ Alias = Annotated[str, typer.Option(metavar="NAME", help="Which alias moves: cha
 def list_models(project: ProjectName, as_json: AsJson = False) -> None:
     """List the versions of a project's model, and the aliases that point to them."""
     from tasks.cli import model_tables
-    from tasks.deployment.compare import measured
 
     spec, books = load_project(project), registry()
     versions, aliases = books.versions(project), books.aliases(project)
     if as_json:
         for version in versions:
-            found, names = measured(version), [name for name, number in aliases.items() if number == version.version]
+            found, names = version.measured, [name for name, number in aliases.items() if number == version.version]
             row = {"version": version.version, "aliases": names, "champion": CHAMPION in names, "key": version.key}
             row |= {"form": version.details.get("form"), "run_id": version.details.get("run_id"), "at": str(version.at)}
             row |= {spec.score: found["metrics"].get(spec.score), "interval": found["intervals"].get(spec.score)}

@@ -7,16 +7,6 @@ from tasks.core.artifacts import Manifest
 from tasks.core.registry import Version
 
 
-def measured(version: Version) -> Mapping[str, Any]:
-    """``metrics`` and ``intervals`` of the form that is served, on the held-out split.
-
-    Versions of before there were forms have the metrics of their one form, and no intervals.
-    """
-    report = version.details["metrics"]
-    found = report.get("forms", {}).get(version.details.get("form"))
-    return found or {"metrics": report.get("candidate", {}), "intervals": {}}
-
-
 def params(manifests: Sequence[Manifest]) -> Mapping[str, Any]:
     """The values of the trial that a lineage's model was trained with."""
     train = _of(manifests, "train")
@@ -29,7 +19,7 @@ def differences(
 ) -> dict[str, Any]:
     """By aspect; of ``metrics`` and ``gates`` all, of the others what differs: name to both values (None: has none)."""
     facts = [_facts(one, one_lineage), _facts(other, other_lineage)]
-    both = [measured(one), measured(other)]
+    both = [one.measured, other.measured]
     names = dict.fromkeys(name for each in both for name in each["metrics"])
     return {
         "versions": [one.version, other.version],

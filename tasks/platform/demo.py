@@ -116,7 +116,7 @@ def question_endpoint(spec: Project, summary: Summary, settings: Settings) -> He
             errors[number] = abs(said["value"] - label) if spec.is_regression else said["label"] != spec.classes[label]
     held = Held(errors, spec.is_regression, _as_curl(store, split, int(errors.argmin())))
     if summary.champion:
-        _compare(held, split, summary.champion.details["metrics"]["candidate"])
+        _compare(held, split, summary.champion.measured["metrics"])
     return held
 
 

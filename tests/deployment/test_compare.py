@@ -6,7 +6,7 @@ from tasks.core.lineage import lineage
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.store import LocalStore
-from tasks.deployment.compare import differences, measured
+from tasks.deployment.compare import differences
 from tests.versions import make_version
 
 
@@ -36,5 +36,5 @@ def test_a_version_of_before_there_were_forms_has_its_metrics(home: Path) -> Non
     details = {"metrics": {"candidate": {"accuracy": 0.7}}, "gates": {"gates": []}}
     old = registry.register("tiny", "old", "tiny/package/old/manifest.json", details)
     registry.close()
-    assert measured(old) == {"metrics": {"accuracy": 0.7}, "intervals": {}}
+    assert old.measured == {"metrics": {"accuracy": 0.7}, "intervals": {}}
     assert differences(old, [], old, [])["libraries"] == {}

@@ -64,6 +64,11 @@ def test_other_pages_are_not_found_in_our_shape(client: httpx.Client, path: str)
     assert set(response.json()["error"]) == {"code", "message", "request_id"}
 
 
+def test_a_person_who_asks_for_another_project_gets_the_page_with_those_there_are(client: httpx.Client) -> None:
+    response = client.get("/docs/other", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (response.status_code, response.text) == (404, client.get("/docs").text)
+
+
 def test_every_route_is_documented() -> None:
     page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     routes = [Route("/", lambda _: None), *V1(*[None] * 3).routes(), *Pages(None).routes(), *Health(None).routes()]

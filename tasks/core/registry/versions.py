@@ -38,6 +38,16 @@ class Version:
     details: Mapping[str, Any]
     at: datetime
 
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """``metrics`` and ``intervals`` of the form that is served, on the held-out split.
+
+        Versions of before there were forms have the metrics of their one form, and no intervals.
+        """
+        report = self.details.get("metrics", {})
+        found = report.get("forms", {}).get(self.details.get("form"))
+        return found or {"metrics": report.get("candidate", {}), "intervals": {}}
+
 
 class Versions(Audit):
     """The part of the registry that knows the models."""
