@@ -76,4 +76,5 @@ class CandidateApproval(ApprovalOperator):
 def _question(gate: Manifest, dag_id: str) -> str:
     """What the person decides on, as Markdown."""
     held = "\n".join(f"- {each['gate']}: {each['detail']}" for each in gate.metrics["gates"])
-    return f"It passed its gates on the held-out rows:\n\n{held}\n\nThe model card: tab **Model** of the DAG {dag_id}."
+    card = f"[Model](/dags/{dag_id}/plugin/updraft-model)"
+    return f"It passed its gates on the held-out rows:\n\n{held}\n\nThe model card: tab {card} of the DAG {dag_id}."

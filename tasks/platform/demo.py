@@ -171,7 +171,9 @@ class _Follower:
                 what = " ".join(filter(None, (task.dag, dates[task.run], task.name)))
                 self._say(f"{what}: {task.state}{self._how(task)}")
             elif task.state == _ASKS:
-                self._say(f"{task.dag} {task.name}: waits for a person's answer at {airflow.link(task)}")
+                self._say(
+                    f"{task.dag} {task.name}: waits for a person's answer at {airflow.link(task)}/required_actions"
+                )
         # A backfill runs a date again under the same id: the last time counts.
         last = {(run.stage, run.partition): run for run in self._registry.runs(self._project, list(dates))}
         for _, run in sorted(last.items()):
