@@ -1,18 +1,16 @@
 """``updraft models`` and ``updraft audit``: what a person reads, and what a program does."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tasks import cli
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
 from tasks.core.store import LocalStore
+from tests.cli.conftest import Updraft
 from tests.packages import write_project
 from tests.versions import make_version
 
@@ -38,19 +36,13 @@ def installation(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def updraft(installation: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def updraft(installation: Registry, updraft: Updraft, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command; gives what it wrote, of one that fails what it wrote to stderr."""
+    monkeypatch.setattr("tasks.cli.shared.out.width", 160)
 
     def run(*arguments: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["updraft", *arguments])
-        monkeypatch.setattr("tasks.cli.shared.out.width", 160)
-        ended: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            ended = end.code or 0
-        told = capsys.readouterr()
-        assert ended == code, told.err
+        told = updraft(*arguments)
+        assert told.code == code, told.err
         return told.err if code else told.out
 
     return run

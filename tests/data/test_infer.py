@@ -19,9 +19,7 @@ from tasks.core.spec import Project
 from tasks.data.infer import Draft, infer
 from tasks.data.infer.sample import FIRST, KEPT, Sample
 from tasks.data.readers import Row
-from tests.servers.s3 import S3Server, s3, s3_server
-
-__all__ = ["s3", "s3_server"]
+from tests.servers.s3 import S3Server
 
 TODAY = date(2026, 6, 1)
 Rows = Sequence[Mapping[str, Any]]

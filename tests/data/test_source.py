@@ -20,9 +20,7 @@ from tasks.core.store import open_files
 from tasks.data.days import divide
 from tasks.data.source import open_partition, partitions, path_in_source
 from tests.data.conftest import DAY, NOON, Source, png, table_spec
-from tests.servers.s3 import S3Server, s3, s3_server
-
-__all__ = ["s3", "s3_server"]
+from tests.servers.s3 import S3Server
 
 
 def test_partitions_are_the_dates_within_start_and_end(source: Source) -> None:

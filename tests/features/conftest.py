@@ -23,7 +23,7 @@ from tasks.core.stages import Context, Outcome, execute
 from tasks.core.store import Store, open_store
 from tasks.runtime.extractors import widths
 from tasks.runtime.table_features import is_text
-from tests.online_servers import KINDS, empty, postgres_server, redis_server
+from tests.servers.online import KINDS, empty, postgres_server, redis_server
 from tests.stages import load_stage, stage
 
 CLASSES = ("a", "b")

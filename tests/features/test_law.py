@@ -17,7 +17,7 @@ from tasks.core.settings import ROOT, settings
 from tasks.core.spec import Project
 from tasks.core.store import open_store
 from tests.features.conftest import SPEC, Platform, Row, some_rows
-from tests.online_servers import empty, everything
+from tests.servers.online import empty, everything
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04")
 

@@ -14,7 +14,7 @@ from tasks.features.lookup import Found, look_up
 from tasks.features.online import view_of
 from tasks.runtime.online import open_online
 from tests.features.conftest import TABLE, Platform, Row, some_rows
-from tests.online_servers import PASSWORD, drop_connections, empty
+from tests.servers.online import PASSWORD, drop_connections, empty
 
 DAYS = ("2026-01-01", "2026-01-02")
 

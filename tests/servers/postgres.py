@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from tests import online_servers
+from tests.servers import online
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,5 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The server, started once; it ends with the session."""
-    with online_servers.postgres_server() as url:
+    with online.postgres_server() as url:
         yield Postgres(url)

@@ -1,31 +1,11 @@
 """The command line with bad input: exit code 2, one message with the field or file and the fix, no stack trace."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tasks import cli
-from tasks.core.settings import ROOT, settings
-
-
-@pytest.fixture
-def updraft(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Runs a command in this process; gives its exit code and what it wrote to stderr."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["updraft", *arguments])
-        settings.cache_clear()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        told = capsys.readouterr().err
-        assert "Traceback" not in told
-        return code, told
-
-    return run
+from tasks.core.settings import ROOT
+from tests.cli.conftest import Updraft
 
 
 @pytest.mark.parametrize(
@@ -46,52 +26,56 @@ def updraft(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (("run",), "project"),
     ],
 )
-def test_bad_input_is_named_and_leaves_nothing(updraft, home: Path, arguments: tuple[str, ...], told: str) -> None:  # type: ignore[no-untyped-def]
-    code, text = updraft(*arguments)
+def test_bad_input_is_named_and_leaves_nothing(
+    updraft: Updraft, home: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    code, _, text = updraft(*arguments)
     assert code == 2
     assert told in text
     assert not (home / "store" / "digits").exists()
 
 
-def test_a_store_that_cannot_be_written(updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_store_that_cannot_be_written(updraft: Updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("UPDRAFT_STORE", str(tmp_path / "file"))
-    code, text = updraft("stage", "ingest", "digits", "--partition", "2026-01-01")
+    code, _, text = updraft("stage", "ingest", "digits", "--partition", "2026-01-01")
     assert code == 2
     assert "UPDRAFT_STORE" in text
 
 
 @pytest.mark.parametrize("command", ["run", "models list"])
-def test_a_home_that_cannot_be_written(updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_home_that_cannot_be_written(
+    updraft: Updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("UPDRAFT_HOME", str(tmp_path / "file" / "home"))
-    code, text = updraft(*command.split(), "digits")
+    code, _, text = updraft(*command.split(), "digits")
     assert code == 2
     assert "UPDRAFT_HOME" in text
 
 
-def test_a_broken_setting(updraft, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_setting(updraft: Updraft, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPDRAFT_AIRFLOW_PORT", "many")
-    code, text = updraft("status")
+    code, _, text = updraft("status")
     assert code == 2
     assert "UPDRAFT_AIRFLOW_PORT" in text
 
 
-def test_a_broken_yaml_names_file_and_line(updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_yaml_names_file_and_line(updraft: Updraft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "projects" / "digits.yaml").read_text().replace("classes: [", "classes: [[")
     (tmp_path / "digits.yaml").write_text(text)
     monkeypatch.setenv("UPDRAFT_PROJECTS", str(tmp_path))
-    code, told = updraft("run", "digits")
+    code, _, told = updraft("run", "digits")
     assert code == 2
     assert "digits.yaml, line" in told
 
 
-def test_an_unexpected_fault_goes_to_the_log(updraft, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_an_unexpected_fault_goes_to_the_log(updraft: Updraft, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("something odd")
 
     monkeypatch.setattr("tasks.cli.models.load_project", broken)
-    code, told = updraft("models", "list", "digits")
+    code, _, told = updraft("models", "list", "digits")
     assert code == 1
     assert "something odd" in told
     assert "Traceback" in (home / "logs" / "updraft.log").read_text()
