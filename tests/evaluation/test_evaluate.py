@@ -1,34 +1,26 @@
 """Candidate, baseline and champion on the same rows; which champion; and the same question asked twice."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
 
 from tasks.core.artifacts import Manifest
-from tasks.core.config import replace as replace_fields
+from tasks.core.config import replace
 from tasks.core.errors import StageFailed
 from tasks.core.layout import Layout
 from tasks.core.registry import Version
 from tasks.core.settings import settings
-from tasks.core.shards import SPLITS, Split, pack, read_split, write_split
+from tasks.core.shards import SPLITS, pack, read_split, write_split
 from tasks.core.stages import Context, Outcome, execute
-from tasks.evaluation import baseline
 from tasks.evaluation.baseline import logistic_regression
 from tasks.evaluation.contenders import check_finite, in_our_order
-from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
-from tasks.training.loop import Job, fit
 from tests import exports, packages
 from tests.digits import Platform, open_platform, project
+from tests.evaluation.stand_ins import export_stage, package_stage, train_stage
 from tests.stages import stage
 
 ROWS = 400
@@ -39,86 +31,6 @@ TESTS = {"evaluation.slices": [DARK, ONES], "evaluation.robustness": ["blur", "f
 SPEC = project({"training.epochs": 8, **QUICK, **TESTS})
 
 
-@stage("train", "description", reproducible=False)
-def _train(ctx: Context) -> Outcome:
-    folders = (ctx.store.fetch(ctx.input(name).folder) for name in ("dataset", "transform"))
-    model, _ = fit(Job(ctx.spec, *folders, epochs=ctx.spec.training.epochs), print)
-    model.save(ctx.out / "model.keras")
-    return Outcome()
-
-
-@stage("export", "classes", "image", "features", "task", reproducible=False)
-def _export(ctx: Context) -> Outcome:
-    """The plain form, and one that knows less: its weights are rounded."""
-    train = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
-    raw = train.features["image_stats"]
-    mean, deviation = raw.mean(0), np.where(raw.std(0) > 0, raw.std(0), 1)
-    model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
-    forms = {}
-    for form in ("int8", "plain"):
-        if form == "plain":
-            model = keras.models.load_model(ctx.file(ctx.input("train"), "model.keras"), compile=False)
-        else:
-            model.set_weights([np.round(weights * 3) / 3 for weights in model.get_weights()])
-        transform = partial(_scaled, mean=mean, deviation=deviation)
-        forms[form] = exports.write_form(ctx.out, ctx.spec, model, transform, {"image_stats": 5}, form)
-    return Outcome(metrics={"forms": forms})
-
-
-def _scaled(raw: Any, mean: np.ndarray, deviation: np.ndarray) -> Any:
-    return (raw - mean.astype(np.float32)) / deviation.astype(np.float32)
-
-
-@stage("package", "description", "classes", reproducible=False)
-def _package(ctx: Context) -> Outcome:
-    """A stand-in for a served model: a logistic regression on the pixels, or one that knows nothing."""
-    classes, weights, bias = ctx.spec.classes, np.zeros((64, 10), np.float32), np.zeros(10, np.float32)
-    if ctx.spec.description == "good":
-        regression = _pixels_only(ctx)
-        order = [int(name) for name in classes]
-        weights, bias = regression.coef_.T[:, order].astype(np.float32), regression.intercept_[order].astype(np.float32)
-    onnx.save(_graph(weights, bias), str(ctx.out / MODEL))
-    signature = Signature(
-        project="digits",
-        build="stand-in",
-        classes=classes,
-        image=ctx.spec.image,
-        features=ctx.spec.features,
-        top_k=3,
-        max_body_kib=64,
-        max_pixels=4096,
-    )
-    (ctx.out / SIGNATURE).write_text(signature.model_dump_json())
-    return Outcome()
-
-
-def _pixels_only(ctx: Context) -> LogisticRegression:
-    train = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
-    return LogisticRegression(max_iter=1000).fit(train.images.reshape(-1, 64) / 255, train.labels)
-
-
-def _graph(weights: np.ndarray, bias: np.ndarray) -> onnx.ModelProto:
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["float"], ["flat"]),
-        helper.make_node("Mul", ["flat", "scale"], ["pixels"]),
-        helper.make_node("Gemm", ["pixels", "weights", "bias"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    constants = {"scale": np.array(1 / 255, np.float32), "weights": weights, "bias": bias}
-    graph = helper.make_graph(
-        nodes,
-        "stand_in",
-        [
-            helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 8, 8, 1]),
-            helper.make_tensor_value_info("image_stats", TensorProto.FLOAT, ["N", 5]),
-        ],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-
-
 class Case:
     """One platform with a trained candidate; champions come and go."""
 
@@ -126,8 +38,8 @@ class Case:
         self.platform: Platform = open_platform()
         self.data = self.platform.data(SPEC, ROWS)
         where = {"store": self.platform.store, "registry": self.platform.registry}
-        self.train = execute(_train, SPEC, self.data, **where)
-        self.export = execute(_export, SPEC, {**self.data, "train": [self.train]}, **where)
+        self.train = execute(train_stage, SPEC, self.data, **where)
+        self.export = execute(export_stage, SPEC, {**self.data, "train": [self.train]}, **where)
 
     def evaluate(self) -> Manifest:
         """Executes the stage."""
@@ -141,7 +53,7 @@ class Case:
         registry = self.platform.registry
         spec = SPEC.model_copy(update={"description": kind, "classes": tuple(classes)})
         inputs = {"dataset": self.data["dataset"]}
-        package = execute(_package, spec, inputs, store=self.platform.store, registry=registry)
+        package = execute(package_stage, spec, inputs, store=self.platform.store, registry=registry)
         version = registry.register(
             "digits", package.key, package.path, {"candidate": candidate, "judged_against": judged_against}
         )
@@ -301,51 +213,18 @@ def test_a_diverged_candidate_is_named_as_such() -> None:
         check_finite(np.array([1, np.inf]))
 
 
-def test_the_baseline_of_a_table_sees_its_features_alone_and_no_more_of_them_than_fit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    train, test = _table(400, seed=1), _table(100, seed=2)
-    found = logistic_regression(train, _separable(train), test, _separable(test), Layout.plain(3), classes=2)
-    assert (found.argmax(axis=1) == test.labels).mean() > 0.95
-    monkeypatch.setattr(baseline, "VALUES", 90)
-    fewer = logistic_regression(train, _separable(train), test, _separable(test), Layout.plain(3), classes=2)
-    assert not np.array_equal(found, fewer)
-    assert (fewer.argmax(axis=1) == test.labels).mean() > 0.9
-
-
-def test_the_baseline_sees_every_second_pixel_of_a_larger_image() -> None:
-    train, features = _table(60, seed=1), np.zeros((60, 1), np.float32)
-    images = np.zeros((60, 40, 33, 1), np.uint8)
-    images[:, ::2, ::2, 0] = 255 * train.labels[:, None, None]
-    images[:, 1::2] = np.random.default_rng(0).integers(0, 256, (60, 20, 33, 1))
-    seen = replace(train, images=images)
-    found = logistic_regression(seen, features, seen, features, Layout.plain(1), classes=2)
-    assert (found.argmax(axis=1) == train.labels).all()
-
-
-def _table(rows: int, seed: int) -> Split:
-    labels = np.random.default_rng(seed).integers(0, 2, rows).astype(np.int32)
-    names = [str(row) for row in range(rows)]
-    return Split(None, {}, labels, names, names, np.zeros(rows, np.int32), ["{}"] * rows)
-
-
-def _separable(split: Split) -> np.ndarray:
-    noise = np.random.default_rng(7).normal(size=(len(split), 3))
-    return (noise + 5 * split.labels[:, None]).astype(np.float32)
-
-
 def test_a_champion_of_rows_is_measured_from_their_values(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table's whole evaluation: the candidate, the baseline, and a champion that knows no column ``new``."""
     platform = open_platform()
-    spec = replace_fields(packages.project("people"), {**QUICK, "evaluation.explain": True})
+    spec = replace(packages.project("people"), {**QUICK, "evaluation.explain": True})
     version = packages.register(platform.registry, platform.store, "first", name="people")
     platform.registry.move_alias("people", "champion", version.version, expected=None, who="test", why="test")
     where = {"store": platform.store, "registry": platform.registry}
     dataset = execute(_people, spec, {}, **where)
     inputs = {"dataset": [dataset], "transform": [execute(_ages, spec, {"dataset": [dataset]}, **where)]}
-    inputs["train"] = [execute(_train, spec, inputs, **where)]
+    inputs["train"] = [execute(train_stage, spec, inputs, **where)]
     inputs["export"] = [execute(_people_export, spec, inputs, **where)]
     report = platform.run("tasks.evaluation.evaluate:evaluate", spec, **inputs).metrics
     assert report["rows"] == 60
