@@ -1,9 +1,7 @@
 """Trials are the same in any process, judged on validation rows alone, resumed to the bit, and searched once."""
 
-import json
-import os
+import logging
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,19 +17,13 @@ from tasks.core.pipeline import worker_name
 from tasks.core.settings import settings
 from tasks.training.study import earlier
 from tasks.training.study.storage import storage_url
+from tests import warm
 from tests.digits import open_platform, project
 
 TARGET = "tasks.training.tune:tune"
 ROWS = 200
 SHORT = {"tuning.trials": 1, "tuning.epochs": 1}
 LONG = {"tuning.trials": 2, "tuning.epochs": 6}
-
-WORKER = """
-import json, logging, sys
-from tests.training.test_tune import run
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-print(run(json.loads(sys.argv[1]), worker=int(sys.argv[2])).to_json())
-"""
 
 
 def run(changes: dict[str, Any] | None = None, worker: int = 0, rows: int = ROWS) -> Manifest:
@@ -40,11 +32,14 @@ def run(changes: dict[str, Any] | None = None, worker: int = 0, rows: int = ROWS
     return platform.run(TARGET, spec, worker_name(worker), **platform.data(spec, rows))
 
 
-def start(changes: dict[str, Any], worker: int = 0, home: Path | None = None) -> subprocess.Popen[str]:
-    """The same in a process of its own, its log on stdout."""
-    environment = {**os.environ, "UPDRAFT_HOME": str(home or settings().home)}
-    command = [sys.executable, "-uc", WORKER, json.dumps(changes), str(worker)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(changes: dict[str, Any], worker: int = 0, home: Path | None = None) -> warm.Child:
+    """The same in a process of its own, its log and last its manifest on stdout."""
+    return warm.start(_tell, changes, worker, UPDRAFT_HOME=str(home or settings().home))
+
+
+def _tell(changes: dict[str, Any], worker: int) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    print("\n" + run(changes, worker=worker).to_json(), flush=True)
 
 
 def told(manifest: Manifest, *names: str) -> list[list[Any]]:
@@ -60,12 +55,12 @@ def states() -> list[str]:
 def test_trials_are_the_same_whichever_worker_runs_them_in_whichever_process(home: Path, tmp_path: Path) -> None:
     here = run()
     there = start({}, worker=1, home=tmp_path / "fresh")
-    out, err = there.communicate()
-    assert there.returncode == 0, err
+    code, out = there.wait()
+    assert code == 0, out
     assert '"trials": []' in out, "the first worker tells of all"
     first = start({}, home=tmp_path / "fresh")
-    out, err = first.communicate()
-    assert first.returncode == 0, err
+    code, out = first.wait()
+    assert code == 0, out
     collected = Manifest.model_validate_json(out[out.index("\n{") :])
     assert (collected.key, collected.metrics) == (here.key, here.metrics)
     assert "trial 0" not in out
@@ -116,16 +111,15 @@ def test_a_worker_killed_in_the_middle_of_a_trial_loses_nothing(
         monkeypatch.setenv("UPDRAFT_STUDY_DATABASE_URL", request.getfixturevalue("postgres").database())
         settings.cache_clear()
     killed = start(LONG)
-    assert killed.stdout
-    for line in killed.stdout:
+    for line in killed.output:
         if line.startswith("trial 1: epoch 3"):
             break
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.process.kill()
+    assert killed.wait()[0] == -signal.SIGKILL
     assert states() == ["COMPLETE", "RUNNING"]
     resumed = start(LONG)
-    out, err = resumed.communicate()
-    assert resumed.returncode == 0, err
+    code, out = resumed.wait()
+    assert code == 0, out
     assert "trial 1: epoch 6" in out
     assert "trial 1: epoch 2" not in out, "it goes on from its checkpoint"
     assert "trial 0: " not in out
