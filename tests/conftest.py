@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
 import sys
 import threading
@@ -24,6 +25,11 @@ os.environ.update(QUIET | ONE_THREAD)
 # How long an example takes depends on what else the machine does: no test here is about time.
 hypothesis_settings.register_profile("updraft", deadline=None)
 hypothesis_settings.load_profile("updraft")
+
+
+def pytest_collection_finish() -> None:
+    """Keras collects garbage before and after each fit: what all test modules have imported is not walked each time."""
+    gc.freeze()
 
 
 _IN_NO_KEY = {"name", "description", "owner", "section", "model_dump", "model_copy", "model_dump_json"}

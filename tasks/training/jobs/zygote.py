@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import gc
 import importlib
 import os
 import socket
@@ -147,6 +148,8 @@ def serve(descriptor: int) -> None:
     """The zygote's side: import what ranks need, then run one job after the other until the caller has gone."""
     for name in ("tensorflow", "keras", "horovod.tensorflow"):
         importlib.import_module(name)
+    # Else each collection in a rank, and Keras asks for two of them, walks all of this and copies the pages it marks.
+    gc.freeze()
     connection = Connection(descriptor)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
