@@ -17,10 +17,12 @@ install: .venv/installed
 	  echo "  fix: install Python 3.11, or run: make run PYTHON=/path/to/python3.11"; exit 2; } >&2
 	@$(PYTHON) docker/bootstrap.py
 
-test: install         ## everything; the whole pipelines beside the rest, for a machine of two cores
-	@mkdir -p build; { $(BIN)/pytest tests/pipeline >build/pipeline.txt 2>&1; echo $$? >build/pipeline.status; } & \
-	  $(BIN)/pytest --ignore=tests/pipeline; status=$$?; wait; cat build/pipeline.txt; \
-	  exit $$((status | $$(cat build/pipeline.status)))
+test: install         ## everything, in three streams: whole pipelines and jobs of several processes wait a lot
+	@mkdir -p build; for part in pipeline training; do \
+	    { $(BIN)/pytest tests/$$part >build/$$part.txt 2>&1; echo $$? >build/$$part.status; } & \
+	  done; $(BIN)/pytest --ignore=tests/pipeline --ignore=tests/training; status=$$?; wait; \
+	  cat build/pipeline.txt build/training.txt; \
+	  exit $$((status | $$(cat build/pipeline.status) | $$(cat build/training.status)))
 
 bench: install        ## tables of measurements; ONLY=area for one of them
 	@$(BIN)/python -m benchmarks $(ONLY)
