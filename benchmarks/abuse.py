@@ -9,30 +9,62 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
-import psutil
 
+from benchmarks import synthetic
+from benchmarks.bad_requests import Answer, bad_requests, faults, make_ready, send_all
+from benchmarks.endpoint import Running, serve
 from benchmarks.figures import Figure
-from tests.abuse import Answer, bad_requests, faults, make_ready, send_all
-from tests.packages import png
-from tests.serving.conftest import Running, serve
+from benchmarks.serving_models import in_a_process, picture, write_project, write_version
+from tasks.core.spec import Project
 
 COUNT = 10_000
 WARM_UP = 5_000
 """Requests before memory is looked at first: decoders and caches are loaded by the first that needs them."""
 
+_LIMITS = {"serving.max_body_kib": 64, "serving.max_pixels": 4096}
+_ROWS = {
+    "source.columns": [{"name": "age", "type": "number"}, {"name": "member", "type": "boolean", "nullable": True}],
+    "features": [{"kind": "numeric", "columns": ["age", "member"]}],
+}
+_NUMBER = {"task": "tabular_regression", "classes": [], "gates": [{"metric": "r2", "min": 0.1}]}
+
 
 def measure() -> list[Figure]:
     """Two workers behind keys; corrupt images, strange JSON, huge and chunked bodies, bad keys, random bytes, ..."""
-    with tempfile.TemporaryDirectory() as folder, serve(Path(folder), workers=2) as endpoint:
-        key = make_ready(endpoint)
-        port = int(endpoint.url.rpartition(":")[2])
-        send_all(port, bad_requests(WARM_UP, 1, key))
-        before, started = _resident_mib(endpoint), time.monotonic()
-        answers = send_all(port, bad_requests(COUNT, 2, key))
-        seconds = time.monotonic() - started
-        after = _resident_mib(endpoint)
-        found, cases = _schemathesis(endpoint, key, Path(folder))
-        good = [_ask(endpoint, key) for _ in range(100)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for spec in specs():
+            write_project(spec, folder / "projects")
+        with serve(folder, workers=2) as endpoint:
+            in_a_process(write_versions)
+            for spec in specs():
+                endpoint.make_champion(1, spec.name)
+            return _measure(endpoint, make_ready(endpoint.registry, specs()), folder)
+
+
+def specs() -> list[Project]:
+    """The projects that the requests ask."""
+    return [
+        synthetic.project(8, {"name": "tiny", "image.channels": 1, **_LIMITS}),
+        synthetic.project(None, {"name": "people", **_ROWS, **_LIMITS}),
+        synthetic.project(None, {"name": "prices", **_ROWS, **_NUMBER, **_LIMITS}),
+    ]
+
+
+def write_versions() -> None:
+    """Version 1 of each."""
+    for spec in specs():
+        write_version(spec, "bench")
+
+
+def _measure(endpoint: Running, key: str, folder: Path) -> list[Figure]:
+    send_all(endpoint.port, bad_requests(WARM_UP, 1, key))
+    before, started = endpoint.resident_mib(), time.monotonic()
+    answers = send_all(endpoint.port, bad_requests(COUNT, 2, key))
+    seconds = time.monotonic() - started
+    after = endpoint.resident_mib()
+    found, cases = _schemathesis(endpoint, key, folder)
+    good = [_ask(endpoint, key) for _ in range(100)]
     against = f"{COUNT} bad requests, {seconds:.0f} s"
     return [
         Figure("answers with 5xx, of another shape, or none at all", len(faults(answers)), "", "<= 0", _told(answers)),
@@ -48,10 +80,6 @@ def _told(answers: Sequence[Answer]) -> str:
     return f"{', '.join(classes).replace(':', 'xx:')}, hung up on or by us: {hung_up}"
 
 
-def _resident_mib(endpoint: Running) -> float:
-    return sum(worker.memory_info().rss for worker in psutil.Process(endpoint.pid).children()) / 2**20
-
-
 def _schemathesis(endpoint: Running, key: str, folder: Path) -> tuple[int, str]:
     """Failures that it found, and how many cases it tried."""
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{endpoint.url}/openapi.json", "--no-color"]
@@ -64,6 +92,7 @@ def _schemathesis(endpoint: Running, key: str, folder: Path) -> tuple[int, str]:
 
 
 def _ask(endpoint: Running, key: str) -> bool:
-    headers = {"content-type": "image/png", "x-api-key": key}
+    body, media = picture("tiny")
+    headers = {"content-type": media, "x-api-key": key}
     url = f"{endpoint.url}/v1/tiny/predict"
-    return httpx.post(url, content=png(200), headers=headers, trust_env=False).status_code == 200
+    return httpx.post(url, content=body, headers=headers, trust_env=False).status_code == 200

@@ -4,13 +4,17 @@ Runs in a process of its own: ``python -m benchmarks.serving_models`` writes to 
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image as Pillow
 
 from benchmarks import synthetic
+from feature_repo.names import view_name
 from tasks.core.config import load_project
 from tasks.core.layout import Layout
 from tasks.core.registry import Registry
@@ -19,6 +23,8 @@ from tasks.core.spec import Project
 from tasks.core.store import LocalStore
 from tasks.runtime.extractors import widths
 from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
+
+T = TypeVar("T")
 
 NAMES = ("digits", "resnet")
 
@@ -29,40 +35,63 @@ def specs() -> dict[str, Project]:
     return {"digits": load_project("digits"), "resnet": synthetic.project(64, resnet)}
 
 
-def picture(name: str) -> tuple[bytes, str]:
+def picture(name: str, seed: int = 0) -> tuple[bytes, str]:
     """An image as a client of the model sends it, and its content type."""
-    side, mode, form = (8, "L", "PNG") if name == "digits" else (64, "RGB", "JPEG")
-    random = np.random.default_rng(0)
+    side, mode, form = (64, "RGB", "JPEG") if name == "resnet" else (8, "L", "PNG")
+    random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (side, side) if mode == "L" else (side, side, 3), np.uint8)
     file = io.BytesIO()
     Pillow.fromarray(pixels).save(file, form)
     return file.getvalue(), f"image/{form.lower()}"
 
 
+def in_a_process(work: Callable[[], T]) -> T:
+    """What ``work``, a function of a module, gives; TensorFlow comes and goes with the process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work).result()
+
+
 def write_all() -> None:
     """Registers version 1 of each as champion."""
-    store, registry = LocalStore(settings().home / "store"), Registry(settings().registry_url)
+    registry = Registry(settings().registry_url)
     for name, spec in specs().items():
-        folder = store.root / name / "package" / "bench"
-        folder.mkdir(parents=True)
-        _write_graph(spec, folder)
-        signature = Signature(
-            project=name,
-            build="bench",
-            classes=spec.classes,
-            image=spec.image,
-            features=spec.features,
-            top_k=spec.serving.top_k,
-            max_body_kib=spec.serving.max_body_kib,
-            max_pixels=spec.serving.max_pixels,
-        )
-        (folder / SIGNATURE).write_text(signature.model_dump_json(), encoding="utf-8")
-        projects = settings().home / "projects"
-        projects.mkdir(parents=True, exist_ok=True)
-        (projects / f"{name}.yaml").write_text(spec.model_dump_json(), encoding="utf-8")
-        version = registry.register(name, "bench", f"{name}/package/bench/manifest.json", {})
-        registry.move_alias(name, "champion", version.version, expected=None, who="bench", why="bench")
+        write_project(spec, settings().home / "projects")
+        version = write_version(spec, "bench")
+        registry.move_alias(name, "champion", version, expected=None, who="bench", why="bench")
     registry.close()
+
+
+def write_project(spec: Project, folder: Path) -> None:
+    """Its YAML file (JSON is YAML)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{spec.name}.yaml").write_text(spec.model_dump_json(), encoding="utf-8")
+
+
+def write_version(spec: Project, build: str) -> int:
+    """Packages the model of the spec under the name ``build`` and registers it; the version's number."""
+    store, registry = LocalStore(Path(settings().store_uri)), Registry(settings().registry_url)
+    folder = store.root / spec.name / "package" / build
+    folder.mkdir(parents=True)
+    _write_graph(spec, folder)
+    signature = Signature(
+        project=spec.name,
+        build=build,
+        task="regression" if spec.is_regression else "classification",
+        classes=spec.classes,
+        image=spec.image,
+        columns=spec.source.columns,
+        features=spec.features,
+        top_k=spec.serving.top_k,
+        max_body_kib=spec.serving.max_body_kib,
+        max_pixels=spec.serving.max_pixels,
+        view=view_name(spec),
+    )
+    (folder / SIGNATURE).write_text(signature.model_dump_json(), encoding="utf-8")
+    manifest = folder / "manifest.json"
+    manifest.write_text("{}", encoding="utf-8")
+    version = registry.register(spec.name, build, manifest.relative_to(store.root).as_posix(), {})
+    registry.close()
+    return version.version
 
 
 def _write_graph(spec: Project, folder: Path) -> None:
@@ -72,18 +101,18 @@ def _write_graph(spec: Project, folder: Path) -> None:
     from tasks.models import build_model
     from tasks.models.onnx_export import write_onnx
 
-    assert spec.image is not None
     sizes: Mapping[str, int] = widths(spec.features, spec.image)
     keras.utils.set_random_seed(0)
     model = build_model(spec, Layout.plain(sum(sizes.values())))
-
-    def predictions(image: tf.Tensor, *features: tf.Tensor) -> dict[str, tf.Tensor]:
-        given = {"image": image, "features": tf.concat(features, axis=1)}
-        return {"probabilities": tf.nn.softmax(model(given, training=False))}
-
-    image = tf.TensorSpec((None, *spec.image.shape), tf.uint8, name="image")
+    images = [tf.TensorSpec((None, *spec.image.shape), tf.uint8, name="image")] if spec.image else []
     groups = [tf.TensorSpec((None, size), tf.float32, name=group) for group, size in sizes.items()]
-    write_onnx(predictions, [image, *groups], folder / MODEL)
+
+    def predictions(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = {"features": tf.concat(given[len(images) :], axis=1)}
+        found = model({**features, "image": given[0]} if images else features, training=False)
+        return {"value": found} if spec.is_regression else {"probabilities": tf.nn.softmax(found)}
+
+    write_onnx(predictions, [*images, *groups], folder / MODEL)
 
 
 if __name__ == "__main__":

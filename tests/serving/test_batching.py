@@ -193,14 +193,9 @@ def test_as_many_rows_as_pay(monkeypatch: pytest.MonkeyPatch, call: float, row: 
 
 
 @pytest.fixture
-def lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Live]:
-    """Three models of 10 MiB each where there is room for two."""
-    resident = iter(range(0, 1000, 10))
-    monkeypatch.setattr(memory, "_resident", lambda: float(next(resident)))
-    room = Memory(25)
-    for number in range(3):
-        write_package(tmp_path / str(number), name="people")
-    return [read_live(tmp_path / str(number), room) for number in range(3)]
+def lives(room: Callable[[float], tuple[Memory, list[Live]]]) -> list[Live]:
+    """Models where there is room for two."""
+    return room(25)[1][:3]
 
 
 def _loaded(lives: list[Live]) -> list[int]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.abuse import bad_requests, faults, make_ready, send_all
-from tests.packages import people, png
-from tests.serving.conftest import Running, until
+from benchmarks.bad_requests import bad_requests, faults, make_ready, send_all
+from benchmarks.endpoint import Running, until
+from tests.packages import people, png, project, register
 
 COUNT = 1200
 
@@ -17,13 +17,16 @@ COUNT = 1200
 @pytest.fixture(scope="module")
 def key(endpoint: Running) -> str:
     """The key that most requests to the endpoint of images, rows and numbers carry."""
-    found = make_ready(endpoint)
+    names = ("tiny", "people", "prices")
+    for name in names:
+        endpoint.make_champion(register(endpoint.registry, endpoint.store, "first", name=name).version, name)
+    found = make_ready(endpoint.registry, map(project, names))
     until(lambda: endpoint.client.post("/v1/tiny/predict", content=png(9)).status_code == 401)
     return found
 
 
 def test_bad_requests_are_answered_as_such(endpoint: Running, key: str) -> None:
-    answers = send_all(int(endpoint.url.rpartition(":")[2]), bad_requests(COUNT, 20261121, key))
+    answers = send_all(endpoint.port, bad_requests(COUNT, 20261121, key))
     assert not faults(answers)
     seen = Counter(answer.status for answer in answers)
     assert len(answers) == COUNT and {400, 401, 404, 405, 413, 415, 422} <= set(seen)

@@ -1,5 +1,5 @@
 """Requests that nobody should send, as the bytes on the wire, and what a server answered: seeded, so that a find can be
-repeated.
+repeated. They ask the projects ``tiny``, of images, and ``people`` and ``prices``, of rows with ``age`` and ``member``.
 """
 
 import base64
@@ -7,7 +7,7 @@ import io
 import json
 import random
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from PIL import Image
 
 from feature_repo.names import view_name
 from tasks.core.keys import ALL, SCOPES, digest_of, new_key
+from tasks.core.registry import Registry
+from tasks.core.spec import Project
 from tasks.runtime.online import open_online
 from tasks.runtime.online.store import View
-from tests.packages import project, register
-from tests.serving.conftest import Running
 
 Make = Callable[[random.Random], "Bad"]
 
@@ -69,17 +69,16 @@ class Answer:
     body: bytes
 
 
-def make_ready(endpoint: Running) -> str:
-    """Gives the endpoint champions of images, of rows and of numbers, and a key, which is returned."""
-    for name in ("tiny", "people", "prices"):
-        endpoint.make_champion(register(endpoint.registry, endpoint.store, "first", name=name).version, name)
-        # A day without entities is materialized: none is known, and that is no failure of the store.
-        spec, online = project(name), open_online(name)
+def make_ready(registry: Registry, projects: Iterable[Project]) -> str:
+    """Materializes a day without entities for each, and gives a key that may do everything."""
+    for spec in projects:
+        # None is known, and that is no failure of the store.
+        online = open_online(spec.name)
         online.feast()
-        view = View(name, view_name(spec), tuple(feature.group for feature in spec.features))
+        view = View(spec.name, view_name(spec), tuple(feature.group for feature in spec.features))
         online.mark(view, "2026-01-01", "nothing")
     key = new_key()
-    endpoint.registry.add_key(name="all", project=ALL, scopes=SCOPES, digest=digest_of(key.encode()), who="test")
+    registry.add_key(name="all", project=ALL, scopes=SCOPES, digest=digest_of(key.encode()), who="test")
     return key
 
 
