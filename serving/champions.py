@@ -1,28 +1,29 @@
 """The registry's champions, as they change, and the challengers that are tried beside them."""
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from serving.memory import Memory
 from serving.models import Challenger, Live, read_live
+from serving.watching import Watcher
 from serving.workers import Workers
 from tasks.core.config import project_names
+from tasks.core.errors import UpdraftError
 from tasks.core.registry import CHAMPION, Registry, Trial, Version
 from tasks.core.store import Store
 
 log = logging.getLogger("updraft.serving")
 
 
-class Champions:
-    """The registry's champions, looked up again and again by a thread.
+class Champions(Watcher):
+    """The registry's champions as they change.
 
     A new champion is loaded and warmed beside the old one and then takes its place in one assignment, so that no
     request meets a half-loaded model. One that does not load leaves the old one in place. A project's first champion is
     loaded at once if the memory budget has room for it, else when it is first asked for. A challenger is loaded before
-    its first request, and stays loaded when it becomes champion.
+    its first request, and stays loaded when it becomes champion; it is not tried where the budget cannot hold both.
 
     Args:
         registry: used by the thread alone once it runs.
@@ -34,24 +35,16 @@ class Champions:
     def __init__(
         self, registry: Registry, store: Store, memory: Memory, workers: Workers, seconds: float = 1.0
     ) -> None:
+        super().__init__("champions", seconds, "The registry cannot be read; the present champions stay.")
         self._registry, self._store, self._memory, self._workers = registry, store, memory, workers
-        self._seconds = seconds
         self._live: Mapping[str, Live] = {}
         self._challengers: Mapping[str, Challenger] = {}
         self._refused: dict[str, int] = {}
-        self._looked, self._blind = False, False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="champions", daemon=True)
-
-    def start(self) -> None:
-        """Loads the present champions, then goes on watching."""
-        self.refresh()
-        self._thread.start()
+        self._looked = False
 
     def stop(self) -> None:
-        """Ends the thread."""
-        self._stopped.set()
-        self._thread.join()
+        """Ends the thread, and says that this worker answers no more."""
+        super().stop()
         self._workers.leave()
 
     def names(self) -> Sequence[str]:
@@ -79,24 +72,18 @@ class Champions:
         """See `Models`."""
         return self._looked
 
-    def refresh(self) -> None:
-        """Looks once; what fails is logged and tried again at the next look."""
-        try:
-            # Before the champions: a promotion ends its trial, and what was tried shall not be unloaded in between.
-            trials = self._registry.trials()
-            for project in project_names():
-                self._look(project)
-                self._look_beside(project, trials.get(project))
-            tried = {name: found.told() for name, found in self._challengers.items()}
-            self._workers.tell({name: live.version for name, live in self._live.items()}, tried)
-        except Exception as error:
-            if not self._blind:
-                log.warning("The registry cannot be read; the present champions stay. %s", error)
-            self._blind = True
-        else:
-            self._looked, self._blind = True, False
+    def look(self) -> None:
+        """See `Watcher`."""
+        # Before the champions: a promotion ends its trial, and what was tried shall not be unloaded in between.
+        trials = self._registry.trials()
+        for project in project_names():
+            self._look_at(project)
+            self._look_beside(project, trials.get(project))
+        tried = {name: found.told() for name, found in self._challengers.items()}
+        self._workers.tell({name: live.version for name, live in self._live.items()}, tried)
+        self._looked = True
 
-    def _look(self, project: str) -> None:
+    def _look_at(self, project: str) -> None:
         live = self._live.get(project)
         number = self._registry.aliases(project).get(CHAMPION)
         champion = self._registry.alias(project) if number and (live is None or live.version != number) else None
@@ -130,26 +117,26 @@ class Champions:
             if before.live is not champion:
                 before.live.model.forget()
         if trial and champion and champion.version != trial.version:
-            self._try(trial, known)
+            self._try(trial, champion, known)
 
-    def _try(self, trial: Trial, live: Live | None) -> None:
+    def _try(self, trial: Trial, champion: Live, known: Live | None) -> None:
         project, number = trial.project, trial.version
-        if live is None:
-            try:
-                live = self._fetch(self._registry.version(project, number))
-                live.model.get()
-            except Exception:
-                if self._refused.get(project) != number:
-                    log.exception("%s version %d cannot be loaded, and is not tried.", project, number)
-                self._refused[project] = number
-                return
+        try:
+            live = known or self._beside(champion, self._registry.version(project, number))
+        except Exception as error:
+            if self._refused.get(project) != number:
+                is_told = isinstance(error, UpdraftError)
+                log.warning("%s version %d is not tried. %s", project, number, error, exc_info=not is_told)
+            self._refused[project] = number
+            return
         self._challengers = {**self._challengers, project: Challenger(live, trial.mode, trial.share, trial.until)}
 
-    def _fetch(self, champion: Version) -> Live:
-        folder = self._store.fetch(champion.package.rpartition("/")[0])
-        told = {"package": champion.key, "metrics": champion.measured["metrics"]}
-        return read_live(folder, self._memory, champion.version, **told)
+    def _beside(self, champion: Live, challenger: Version) -> Live:
+        live = self._fetch(challenger)
+        self._memory.pair(champion.model, live.model)
+        return live
 
-    def _watch(self) -> None:
-        while not self._stopped.wait(self._seconds):
-            self.refresh()
+    def _fetch(self, version: Version) -> Live:
+        folder = self._store.fetch(version.package.rpartition("/")[0])
+        told = {"package": version.key, "metrics": version.measured["metrics"]}
+        return read_live(folder, self._memory, version.version, **told)

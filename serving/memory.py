@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from tasks.core.errors import UpdraftError
 from tasks.runtime.predictor import SIGNATURE, Inputs, Predictor, Signature
 
 log = logging.getLogger("updraft.serving")
@@ -40,7 +41,8 @@ class Loaded:
 class Memory:
     """The models that are loaded, together no larger than the budget.
 
-    One is loaded at a time. The one that was asked for last stays, even if it alone is larger.
+    One is loaded at a time. The one that was asked for last stays, even if it alone is larger. Two that answer side by
+    side never make room for each other: requests go to both, and each would load what the one before let go.
 
     Args:
         budget: MiB; None: no limit.
@@ -50,10 +52,32 @@ class Memory:
         self._budget = budget
         self._lock = threading.Lock()
         self._models: list[Model] = []
+        self._measured: dict[Path, float] = {}
+
+    def mib(self) -> float:
+        """What the models take together."""
+        return sum(model.loaded.mib for model in self._models if model.loaded)
 
     def fits(self, folder: Path) -> bool:
-        """Whether there is room for the package without another's going, as far as its files tell."""
-        return self._budget is None or self._total() + size_mib(folder) <= self._budget
+        """Whether there is room for the package without another's going, as far as one can tell."""
+        return self._budget is None or self.mib() + self._size(folder) <= self._budget
+
+    def pair(self, champion: "Model", challenger: "Model") -> None:
+        """Loads both, and keeps them side by side until one of them is forgotten.
+
+        Raises:
+            UpdraftError: the budget does not hold both, or one cannot be loaded; the challenger is forgotten.
+        """
+        try:
+            # What was measured once is not loaded again to find that it is too large.
+            self._check(champion, challenger)
+            champion.beside, challenger.beside = challenger, champion
+            for model in (champion, challenger):
+                model.get()
+            self._check(champion, challenger)
+        except BaseException:
+            self.forget(challenger)
+            raise
 
     def load(self, model: "Model") -> Loaded:
         """Loads it, unless another thread did, and lets go of others until the budget holds.
@@ -64,27 +88,41 @@ class Memory:
         with self._lock:
             if model.loaded is None:
                 model.loaded = _load(model.folder)
+                self._measured[model.folder] = model.loaded.mib
                 self._models.append(model)
                 self._evict(model)
             return model.loaded
 
     def forget(self, model: "Model") -> None:
-        """Lets go of a model that answers no longer; requests that still use it keep it until they end."""
+        """Counts a model no longer that answers no longer.
+
+        It stays loaded for the requests that began with it, and goes with the last of them: one that found it gone
+        would load it again, and nobody would let go of it then.
+        """
         with self._lock:
             self._models = [each for each in self._models if each is not model]
-            model.loaded = None
+            if model.beside:
+                model.beside.beside = None
+                model.beside = None
+
+    def _check(self, champion: "Model", challenger: "Model") -> None:
+        together = self._size(champion.folder) + self._size(challenger.folder)
+        if self._budget is not None and together > self._budget:
+            message = f"With the champion it takes {together:.0f} MiB, and a worker has {self._budget:.0f}."
+            raise UpdraftError(message, "Raise UPDRAFT_SERVING_MEMORY_MIB, of which each worker has its share.")
+
+    def _size(self, folder: Path) -> float:
+        """MiB: what loading it took, or else its files."""
+        return self._measured.get(folder) or size_mib(folder)
 
     def _evict(self, newest: "Model") -> None:
-        others = sorted((model for model in self._models if model is not newest), key=lambda model: model.used)
-        for model in others:
-            if self._budget is None or self._total() <= self._budget:
+        others = [model for model in self._models if model not in (newest, newest.beside)]
+        for model in sorted(others, key=Model.wanted):
+            if self._budget is None or self.mib() <= self._budget:
                 break
             log.info("%s makes room for %s.", model.folder, newest.folder)
             model.loaded = None
             self._models.remove(model)
-
-    def _total(self) -> float:
-        return sum(model.loaded.mib for model in self._models if model.loaded)
 
 
 class Model:
@@ -93,12 +131,14 @@ class Model:
     Attributes:
         loaded: what is in memory, if it is.
         used: when it was last asked for, by the monotonic clock.
+        beside: the model that answers beside it, while one is tried.
     """
 
     def __init__(self, folder: Path, memory: Memory) -> None:
         self.folder, self._memory = folder, memory
         self.loaded: Loaded | None = None
         self.used = 0.0
+        self.beside: Model | None = None
 
     def get(self) -> Loaded:
         """The model; safe to call from several threads, which wait while it is loaded.
@@ -112,6 +152,10 @@ class Model:
     def forget(self) -> None:
         """See `Memory.forget`."""
         self._memory.forget(self)
+
+    def wanted(self) -> tuple[float, float]:
+        """When it or the one beside it was last asked for, and when itself: who is less so makes room first."""
+        return max(self.used, self.beside.used if self.beside else 0.0), self.used
 
 
 def size_mib(folder: Path) -> float:

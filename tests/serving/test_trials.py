@@ -197,7 +197,8 @@ def test_without_a_trial_nothing_is_recorded_of_one(client: httpx.Client, log: K
 def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(home: Path) -> None:
     write_project(home / "projects")
     store, registry = LocalStore(home / "store"), Registry(settings().registry_url)
-    champions = Champions(registry, store, Memory(None), Workers(home))
+    memory = Memory(None)
+    champions = Champions(registry, store, memory, Workers(home))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPDRAFT_PROJECTS", str(home / "projects"))
         settings.cache_clear()
@@ -224,7 +225,7 @@ def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(hom
         champions.refresh()
         promoted = champions.live("tiny")
         assert promoted and promoted.model.loaded is loaded and champions.challengers() == {}
-        assert champion.model.loaded is None
+        assert memory.mib() == loaded.mib
         trial = tried(damaged.version, 5)
         assert champions.challenger("tiny") is None and champions.challengers() == {}
         trial = tried(1, 5, trial)
@@ -232,5 +233,5 @@ def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(hom
         assert beside and beside.live.version == 1
         tried(1, -1, trial)
         assert champions.challenger("tiny") is None and champions.challengers() == {}
-        assert beside.live.model.loaded is None
+        assert memory.mib() == loaded.mib
     registry.close()
