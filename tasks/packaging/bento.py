@@ -29,6 +29,9 @@ _ALWAYS = (
 )
 """What the service imports whatever it serves; BentoML adds itself, and brings Starlette."""
 
+_ONLINE = ("mmh3", "psycopg", "psycopg-binary", "redis")
+"""What entities are looked up with, wherever UPDRAFT_ONLINE_STORE leads."""
+
 _SOURCES = ("serving", "tasks/__init__.py", "tasks/core", "tasks/runtime")
 _BUILD = "import bentoml, json, sys; bentoml.bentos.build(**json.loads(sys.argv[1])).export(sys.argv[2])"
 
@@ -45,6 +48,7 @@ def requirements(signature: Signature) -> list[str]:
     names = {*_ALWAYS, LIBRARIES[signature.runtime]}
     if signature.image is None:
         names.add("pyarrow")
+        names.update(_ONLINE if signature.view else ())
     if any(isinstance(feature, CnnEmbedding) for feature in signature.features):
         names.add(LIBRARIES["onnx"])
     return [f"{name}=={version(name)}" for name in sorted(names)]

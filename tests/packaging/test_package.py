@@ -15,6 +15,7 @@ import pytest
 
 from tasks.core.artifacts import Manifest
 from tasks.core.errors import Refused
+from tasks.packaging.bento import requirements
 from tasks.runtime.predictor import LITERT, MODEL, Predictor
 from tests.packaging.made import Trained, png, row
 
@@ -57,6 +58,15 @@ def test_a_bento_asks_for_the_runtime_that_it_needs_alone(numbers: Trained) -> N
         asked = bento.extractfile(name).read().decode()  # type: ignore[union-attr]
     assert "ai-edge-litert==" in asked
     assert "onnxruntime" not in asked and "tensorflow" not in asked
+    # Entities may be asked for, wherever the online store is.
+    assert all(f"\n{client}==" in asked for client in ("mmh3", "psycopg", "psycopg-binary", "redis"))
+
+
+def test_a_bento_of_images_asks_for_no_online_store(images: Trained) -> None:
+    signature = Predictor.load(images.folder(images.export(PACKAGINGS["images"][1]), "plain")).signature
+    assert signature.view and not {"mmh3", "psycopg", "redis"} & {
+        each.split("==")[0] for each in requirements(signature)
+    }
 
 
 @pytest.mark.slow
