@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks import synthetic
-from benchmarks.bad_requests import Answer, bad_requests, faults, make_ready, send_all
+from benchmarks.bad_answers import Answer, faults, make_ready, send_all
+from benchmarks.bad_requests import bad_requests
 from benchmarks.endpoint import Running, serve
 from benchmarks.figures import Figure
 from benchmarks.serving_models import in_a_process, picture, write_project, write_version

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bad_requests import bad_requests, faults, make_ready, send_all
+from benchmarks.bad_answers import faults, make_ready, send_all
+from benchmarks.bad_requests import bad_requests
 from benchmarks.endpoint import Running, until
 from tests.packages import people, png, project, register
 
