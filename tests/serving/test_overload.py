@@ -11,14 +11,14 @@ from serving.batching import MAX_WAITING, RETRY_SECONDS
 from tests.packages import people, png, register
 
 # Hundreds of predictions each: clients are quicker than the model.
-SLOW = Question("/v1/people/explain", json.dumps({"instances": people(8)}).encode(), "application/json")
+SLOW = Question("/v1/people/explain", json.dumps({"instances": people(2)}).encode(), "application/json")
 
 
 @pytest.mark.slow
 def test_what_is_too_much_is_told_when_to_come_again_and_the_next_requests_are_answered(endpoint: Running) -> None:
     for name in ("tiny", "people"):
         endpoint.make_champion(register(endpoint.registry, endpoint.store, "first", name=name).version, name)
-    with Crowd(endpoint.port, [SLOW], 2 * MAX_WAITING, pause=RETRY_SECONDS) as crowd:
+    with Crowd(endpoint.port, [SLOW], 4 * MAX_WAITING, pause=RETRY_SECONDS) as crowd:
         until(lambda: {200, 429} <= {answer.status for answer in crowd.answers})
         others = [
             endpoint.client.get("/livez"),
