@@ -1,11 +1,10 @@
 """The project: all sections together, and what must hold between them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.spec.base import Name, Section
 from tasks.core.spec.data import RESERVED, Column, Image, Online, Sampling, Source, Split, Validation
@@ -15,16 +14,7 @@ from tasks.core.spec.model import IMAGE_FAMILIES, TABLE_FAMILIES, Model
 from tasks.core.spec.operations import Deployment, Monitoring, Schedules, Serving
 from tasks.core.spec.packaging import Packaging
 from tasks.core.spec.training import Augmentation, Training
-from tasks.core.spec.tuning import Space, Tuning
-
-_NOT_TRIED = frozenset(
-    {
-        *("model.start", "training.ranks", "training.epochs", "training.ensemble", "training.checkpoints"),
-        *("training.sync_every", "training.compress", "training.scale_rate"),
-        *("training.timeout_minutes", "training.stall_minutes"),
-    }
-)
-"""A trial runs alone, for ``tuning.epochs`` epochs."""
+from tasks.core.spec.tuning import Tuning
 
 _ATTACKS = ("fgsm", "pgd")
 """They follow the gradient of a classification's loss."""
@@ -148,12 +138,7 @@ class Project(Section):
         return self
 
     @model_validator(mode="after")
-    def _search_space_names_fields(self) -> Self:
-        for path, space in self.tuning.space.items():
-            tried = path in _FIELDS and not any(f"{path}.".startswith(f"{field}.") for field in _NOT_TRIED)
-            if not tried:
-                raise ValueError(f"tuning.space: {path!r} is no field of model or training that a trial can vary")
-            _check_values(path, space)
+    def _folds_to_cross_validate(self) -> Self:
         if self.tuning.cross_validate and self.split.folds < 2:
             raise ValueError("tuning.cross_validate needs split.folds of 2 or more")
         return self
@@ -239,31 +224,6 @@ class Project(Section):
         """The values at dotted ``paths``, as JSON types: what a stage declares that it depends on."""
         values = self.model_dump(mode="json")
         return {path: _at(values, path) for path in paths}
-
-
-def _fields(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in section.model_fields.items():
-        yield f"{prefix}.{name}", field
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _fields(field.annotation, f"{prefix}.{name}")
-
-
-_FIELDS = dict([*_fields(Model, "model"), *_fields(Training, "training")])
-"""Dotted path to field."""
-
-
-def _check_values(path: str, space: Space) -> None:
-    """Each value that a study may choose is one that the field takes."""
-    field = _FIELDS[path]
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
-    whole = int if space.integer else float
-    bounds = [whole(bound) for bound in (space.low, space.high) if bound is not None]
-    for value in space.values or bounds:
-        try:
-            adapter.validate_python(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise ValueError(f"tuning.space: {path} does not take {value!r}: {reason}") from None
 
 
 def _at(values: Any, path: str) -> Any:

@@ -1,13 +1,25 @@
 """The spec's section about the search: sampler, pruner, budget and space."""
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from tasks.core.spec.base import Section
+from tasks.core.spec.model import Model
+from tasks.core.spec.training import Training
 
 Value = bool | int | float | str | tuple[int, ...]
+
+_NOT_TRIED = frozenset(
+    {
+        *("model.start", "training.ranks", "training.epochs", "training.ensemble", "training.checkpoints"),
+        *("training.sync_every", "training.compress", "training.scale_rate"),
+        *("training.timeout_minutes", "training.stall_minutes"),
+    }
+)
+"""A trial runs alone, for ``tuning.epochs`` epochs."""
 
 
 class Space(Section):
@@ -79,6 +91,15 @@ class Tuning(Section):
         return self
 
     @model_validator(mode="after")
+    def _space_names_fields(self) -> Self:
+        for path, space in self.space.items():
+            tried = path in _FIELDS and not any(f"{path}.".startswith(f"{field}.") for field in _NOT_TRIED)
+            if not tried:
+                raise ValueError(f"space: {path!r} is no field of model or training that a trial can vary")
+            _check_values(path, space)
+        return self
+
+    @model_validator(mode="after")
     def _space_fits_the_sampler(self) -> Self:
         for path, space in self.space.items():
             if self.sampler == "grid" and space.values is None and space.step is None and not space.integer:
@@ -91,3 +112,28 @@ class Tuning(Section):
                 if parent.values is None or unknown:
                     raise ValueError(f"space.{path}.when: {other} takes none of {[*values]}")
         return self
+
+
+def _fields(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}.{name}", field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _fields(field.annotation, f"{prefix}.{name}")
+
+
+_FIELDS = dict([*_fields(Model, "model"), *_fields(Training, "training")])
+"""Dotted path to field."""
+
+
+def _check_values(path: str, space: Space) -> None:
+    """Each value that a study may choose is one that the field takes."""
+    field = _FIELDS[path]
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+    whole = int if space.integer else float
+    bounds = [whole(bound) for bound in (space.low, space.high) if bound is not None]
+    for value in space.values or bounds:
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"space: {path} does not take {value!r}: {reason}") from None
