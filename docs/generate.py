@@ -29,10 +29,15 @@ def pages() -> dict[str, str]:
 
 def _section(schema: dict[str, Any]) -> str:
     rows = [
-        f"| `{field}` | {_type(value)} | {_default(schema, field)} | {value.get('description', '')} |"
+        f"| `{field}` | {_type(value)} | {_default(schema, field)} | {_cell(value.get('description', ''))} |"
         for field, value in schema["properties"].items()
     ]
     return "\n| field | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A row of a table is one line; the bar would end a cell."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _type(value: dict[str, Any]) -> str:
@@ -73,7 +78,10 @@ def _flat(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _settings() -> str:
-    rows = [f"| `UPDRAFT_{name.upper()}` | {field.description} |" for name, field in Settings.model_fields.items()]
+    rows = [
+        f"| `UPDRAFT_{name.upper()}` | {_cell(field.description or '')} |"
+        for name, field in Settings.model_fields.items()
+    ]
     return (
         f"{NOTE}\n# Settings\n\nEnvironment variables.\n\n| variable | meaning |\n|---|---|\n" + "\n".join(rows) + "\n"
     )

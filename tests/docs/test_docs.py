@@ -20,6 +20,13 @@ def test_every_field_and_command_is_described() -> None:
             assert empty == [], name
 
 
+def test_every_row_of_a_table_is_one_line() -> None:
+    for name, page in pages().items():
+        if name.endswith(".md"):
+            cut = [line for line in page.splitlines() if line.startswith("|") and not line.endswith("|")]
+            assert cut == [], name
+
+
 def test_the_readme_links_only_to_what_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert links
