@@ -17,6 +17,7 @@ def describe(live: Live) -> dict[str, Any]:
         "since": live.since.isoformat(timespec="seconds"),
         "form": signature.form,
         "runtime": signature.runtime,
+        "temperature": signature.temperature,
         "classes": signature.classes,
         "image": signature.image and signature.image.model_dump(),
         "columns": [column.model_dump() for column in signature.columns],

@@ -16,7 +16,13 @@ Transform = Callable[[tf.Tensor], tf.Tensor]
 
 
 def write_form(
-    folder: Path, spec: Project, model: keras.Model, transform: Transform, widths: dict[str, int], form: str = "plain"
+    folder: Path,
+    spec: Project,
+    model: keras.Model,
+    transform: Transform,
+    widths: dict[str, int],
+    form: str = "plain",
+    temperature: float = 1.0,
 ) -> dict[str, object]:
     """Writes ``folder``/``form``, which `tasks.runtime.predictor.Predictor.load` reads.
 
@@ -51,6 +57,7 @@ def write_form(
         max_body_kib=64,
         max_pixels=4096,
         form=form,
+        temperature=temperature,
     )
     (target / SIGNATURE).write_text(json.dumps(described.model_dump(mode="json")), encoding="utf-8")
     return {"runtime": "onnx", "bytes": (target / MODEL).stat().st_size}

@@ -93,6 +93,7 @@ def write_package(
     steepness: float = 8.0,
     name: str = "tiny",
     online: Online | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """What the package stage writes, less the Bento; ``steepness`` tells two versions apart by their probabilities."""
     spec = project(name)
@@ -115,6 +116,7 @@ def write_package(
         max_pixels=spec.serving.max_pixels,
         view=view_name(spec),
         online=online or Online(),
+        temperature=temperature,
     )
     (folder / SIGNATURE).write_text(signature.model_dump_json(), encoding="utf-8")
     values = watched(spec.features, _training_rows(Predictor.load(folder)).features)

@@ -1,5 +1,5 @@
 """Calibration: whether a classifier is right as often as it says (Guo et al., "On calibration of modern neural
-networks", 2017), and what one temperature would make of it.
+networks", 2017), and what one temperature makes of it.
 """
 
 from typing import Any
@@ -7,29 +7,30 @@ from typing import Any
 import numpy as np
 
 from tasks.evaluation.metrics import BINS, bin_of, measure
-from tasks.evaluation.temperature import fit_temperature, logarithms, tempered
+from tasks.runtime.temperature import tempered
 
 
 def calibration(
-    labels: np.ndarray, probabilities: np.ndarray, fitted_labels: np.ndarray, fitted_probabilities: np.ndarray
+    labels: np.ndarray, probabilities: np.ndarray, temperature: float, *, fitted_on: int, is_served: bool
 ) -> dict[str, Any]:
-    """The test split's reliability, and the same after temperature scaling.
+    """The test split's reliability, without and with temperature scaling.
 
     Args:
         labels: of the test split, int (N,).
-        probabilities: float (N, classes).
-        fitted_labels: of the validation split, int (M,): the temperature is fitted there.
-        fitted_probabilities: float (M, classes).
+        probabilities: float (N, classes), of temperature 1.
+        temperature: fitted on other rows.
+        fitted_on: how many.
+        is_served: whether the endpoint answers at this temperature, or at 1.
 
     Returns:
-        ``bins``, ``calibration_error`` and ``log_loss`` of the test split; ``temperature``; ``fitted_on``, M;
-        ``tempered``, the first three again with the logits divided by the temperature.
+        ``untempered`` and ``tempered``, with ``bins``, ``calibration_error`` and ``log_loss`` each; ``as_served``,
+        which of the two that is; ``temperature`` and ``fitted_on``.
     """
-    temperature = fit_temperature(fitted_labels, logarithms(fitted_probabilities))
     return {
-        **_told(labels, probabilities),
         "temperature": round(temperature, 4),
-        "fitted_on": len(fitted_labels),
+        "fitted_on": fitted_on,
+        "as_served": "tempered" if is_served else "untempered",
+        "untempered": _told(labels, probabilities),
         "tempered": _told(labels, tempered(probabilities, temperature)),
     }
 

@@ -21,16 +21,17 @@ def draw_reliability(found: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(5, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="as sure as right")
-    tempered = found["tempered"]
-    for told, colour, marker, name in (
-        (found, _CANDIDATE, "o", "as predicted"),
-        (tempered, _TEMPERED, "^", f"at temperature {found['temperature']:.2f}"),
+    served = found["as_served"]
+    for way, colour, marker, temperature in (
+        ("untempered", _CANDIDATE, "o", "1"),
+        ("tempered", _TEMPERED, "^", f"{found['temperature']:.2f}"),
     ):
-        label = f"{name}: error {told['calibration_error']:.3f}"
-        _line(upper, told["bins"], colour, marker, label)
+        name = f"temperature {temperature}{', as served' if way == served else ''}"
+        label = f"{name}: error {found[way]['calibration_error']:.3f}"
+        _line(upper, found[way]["bins"], colour, marker, label)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")
     figure.legend(loc="outside upper left", frameon=False)
-    bins = found["bins"]
+    bins = found[served]["bins"]
     widths = [each["high"] - each["low"] for each in bins]
     lower.bar([each["low"] for each in bins], [each["rows"] for each in bins], widths, align="edge", edgecolor="white")
     lower.set(xlabel="probability of the likeliest class", ylabel="rows")

@@ -29,6 +29,7 @@ from tasks.evaluation.pictures import draw_confusion, draw_numbers
 from tasks.evaluation.robustness import ATTACKS, disturbed
 from tasks.evaluation.slices import declared, found
 from tasks.runtime.predictor import Inputs
+from tasks.runtime.temperature import fit_temperature
 
 
 def evaluate(ctx: Context) -> Outcome:
@@ -160,7 +161,14 @@ def _by_name(entries: Any) -> dict[str, Any]:
 
 
 def _calibrate(ctx: Context, plain: Contender, test: Split, probabilities: np.ndarray) -> None:
-    held = read_split(ctx.store.fetch(ctx.input("dataset").folder), "validation")
-    told = calibration(test.labels, probabilities, held.labels, plain.predict(Inputs(held.images, held.features)))
+    """``probabilities``: the plain form's for the test split, as served."""
+    held, predictor = read_split(ctx.store.fetch(ctx.input("dataset").folder), "validation"), plain.predictor
+    temperature = predictor.signature.temperature
+    is_served = temperature != 1
+    if is_served:
+        probabilities = predictor.untempered(Inputs(test.images, test.features))
+    else:
+        temperature = fit_temperature(held.labels, predictor.untempered(Inputs(held.images, held.features)))
+    told = calibration(test.labels, probabilities, temperature, fitted_on=len(held), is_served=is_served)
     (ctx.out / "calibration.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
     draw_reliability(told, ctx.out / "reliability.png")

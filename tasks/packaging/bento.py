@@ -18,7 +18,8 @@ from tasks.core.errors import UpdraftError
 from tasks.core.settings import ROOT
 from tasks.core.spec import CnnEmbedding
 from tasks.core.stages import Context
-from tasks.runtime.predictor import LIBRARIES, Signature
+from tasks.runtime.libraries import LIBRARIES
+from tasks.runtime.predictor import Signature
 
 SERVICE = "serving.packaged:Updraft"
 """What the Bento runs."""

@@ -3,7 +3,7 @@
 A folder holds the graph, ``signature.json``, ``baseline.json`` and the networks of embeddings. Of the runtimes that the
 spec allows, each form takes the quickest at one row. Training rows go through each from their original values; a model
 that answers otherwise than the one that was trained is refused. Forms of fewer bits do answer otherwise: the gates
-judge by how much.
+judge by how much. That is settled before any temperature is: it would spread or narrow every difference.
 """
 
 import logging
@@ -22,6 +22,7 @@ from tasks.packaging.describe import signature_of, write_signature, write_surrou
 from tasks.packaging.inference import Inference, inputs_of
 from tasks.packaging.parity import Replay
 from tasks.packaging.runtimes import PLAIN, Candidate, write_graph
+from tasks.packaging.temperature import validated_temperature
 from tasks.packaging.timing import milliseconds_per_row
 from tasks.runtime.predictor import Predictor, Signature
 
@@ -33,10 +34,12 @@ def export(ctx: Context) -> Outcome:
 
     Returns:
         ``forms``: of each, ``runtime``, ``bytes`` of its graph, the largest difference to its Keras model on training
-        rows, and what became of each runtime; ``left_out``: form to why it could not be made.
+        rows, its ``temperature`` if the spec asks for one, and what became of each runtime; ``left_out``: form to why
+        it could not be made.
 
     Raises:
-        Refused: the trained model predicts otherwise in each runtime that is allowed; the rows are named.
+        Refused: the trained model predicts otherwise in each runtime that is allowed, and the rows are named; or it
+            predicts no numbers for some validation rows, and has to have a temperature.
     """
     table = read_table(ctx.store.fetch(ctx.input("dataset").folder), "train")
     train = as_split(table.drop_columns([name for name in ("image",) if name in table.column_names]))
@@ -101,19 +104,24 @@ def _quickest(ctx: Context, candidate: Candidate, signature: Signature, replay: 
 
 
 def _written(ctx: Context, candidate: Candidate, signature: Signature, replay: Replay) -> dict[str, Any]:
-    """The form in one runtime: written, checked and measured."""
+    """The form in one runtime: written, checked, measured and, if the spec asks for it, given its temperature."""
     folder = _folder(ctx, candidate.name, signature.runtime)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ctx.work / "shared", folder)
     write_signature(signature, folder)
     graph = write_graph(candidate, signature.runtime, folder, replay)
     predictor = Predictor.load(folder)
-    return {
+    found: dict[str, Any] = {
         "bytes": sum(path.stat().st_size for path in [graph, *graph.rglob("*")] if path.is_file()),
         "parity_rows": len(replay),
         "parity_max_abs_diff": replay.check(predictor, candidate.inference, exact=candidate.exact),
         "milliseconds": milliseconds_per_row(predictor, replay.first(predictor)),
     }
+    if ctx.spec.packaging.temperature_scaling:
+        temperature = validated_temperature(ctx, predictor)
+        write_signature(signature.model_copy(update={"temperature": temperature}), folder)
+        found["temperature"] = temperature
+    return found
 
 
 def _folder(ctx: Context, form: str, runtime: str) -> Path:

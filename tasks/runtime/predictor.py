@@ -7,7 +7,6 @@ runtime that was quickest with it; ``saved_model/`` if strings go in. Only that 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,6 +21,8 @@ from tasks.runtime.embedding import Embedder
 from tasks.runtime.extractors import Embedders, extract, widths
 from tasks.runtime.images import decode
 from tasks.runtime.instances import checked, typed
+from tasks.runtime.libraries import others
+from tasks.runtime.temperature import tempered
 
 log = logging.getLogger("updraft")
 
@@ -31,9 +32,6 @@ SAVED_MODEL = "saved_model"
 SIGNATURE = "signature.json"
 EMBEDDING = "{group}.embedding.onnx"
 """The network of a ``cnn_embedding`` group, beside the model."""
-
-LIBRARIES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}
-"""Runtime to its library."""
 
 _BATCH = 256
 
@@ -78,6 +76,8 @@ class Signature(BaseModel):
     """What runs the graph."""
     lock: str = ""
     """Digest of the dependency lock that the package was made with."""
+    temperature: float = 1.0
+    """What the logits are divided by: fitted on validation rows, if the spec asks for it."""
     libraries: Mapping[str, str] = {}
     """Library to the version that made the package."""
 
@@ -178,6 +178,11 @@ class Predictor:
 
     def predict(self, inputs: Inputs) -> np.ndarray:
         """Probabilities of each row's classes, float32 (N, classes); of a regression its numbers, (N, 1)."""
+        found, temperature = self.untempered(inputs), self.signature.temperature
+        return found if temperature == 1 else tempered(found, temperature)
+
+    def untempered(self, inputs: Inputs) -> np.ndarray:
+        """What the graph gives: what `predict` would at the temperature 1."""
         starts = range(0, len(inputs), _BATCH)
         return np.concatenate([self._graph(inputs.feed(slice(start, start + _BATCH))) for start in starts])
 
@@ -234,14 +239,8 @@ def _load_graph(folder: Path) -> Graph:
 
 def _warn_of_others(signature: Signature) -> None:
     """Says which libraries differ from those that the package was made and checked with."""
-    for library in ("numpy", LIBRARIES[signature.runtime]):
-        made = signature.libraries.get(library)
-        try:
-            here = version(library)
-        except PackageNotFoundError:
-            here = "no version that can be told"
-        if made and made != here:
-            log.warning(
-                "%s %s was packaged with %s %s; %s runs here, and answers may differ a little.",
-                *(signature.project, signature.build, library, made, here),
-            )
+    for library, made, here in others(signature.runtime, signature.libraries):
+        log.warning(
+            "%s %s was packaged with %s %s; %s runs here, and answers may differ a little.",
+            *(signature.project, signature.build, library, made, here),
+        )

@@ -175,6 +175,7 @@ def test_a_regression_predicts_one_number(write: Any) -> None:
         ({"task": "tabular_regression"}, "none for a regression"),
         ({**NUMBERS, "training": {"loss": "focal"}}, "take mse, mae or huber"),
         ({**NUMBERS, "sampling": {"balance": "smote"}}, "not for a regression"),
+        ({**NUMBERS, "packaging": {"temperature_scaling": True}}, "packaging.temperature_scaling is for classes"),
         ({**NUMBERS, "gates": [{"metric": "accuracy", "min": 0.5}]}, "accuracy does not measure tabular_regression"),
         ({"source": {**TABLE["source"], "columns": [{"name": "label", "type": "number"}]}}, "rename the column"),
         ({"source": {**TABLE["source"], "partitions": "event_time", "event_time": None}}, "need the column event_time"),

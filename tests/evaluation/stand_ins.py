@@ -26,9 +26,10 @@ def train_stage(ctx: Context) -> Outcome:
     return Outcome()
 
 
-@stage("export", "classes", "image", "features", "task", reproducible=False)
+@stage("export", "classes", "image", "features", "task", "packaging", reproducible=False)
 def export_stage(ctx: Context) -> Outcome:
     """The plain form, and one that knows less: its weights are rounded."""
+    temperature = 2.0 if ctx.spec.packaging.temperature_scaling else 1.0
     train = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
     raw = train.features["image_stats"]
     mean, deviation = raw.mean(0), np.where(raw.std(0) > 0, raw.std(0), 1)
@@ -40,7 +41,7 @@ def export_stage(ctx: Context) -> Outcome:
         else:
             model.set_weights([np.round(weights * 3) / 3 for weights in model.get_weights()])
         transform = partial(_scaled, mean=mean, deviation=deviation)
-        forms[form] = exports.write_form(ctx.out, ctx.spec, model, transform, {"image_stats": 5}, form)
+        forms[form] = exports.write_form(ctx.out, ctx.spec, model, transform, {"image_stats": 5}, form, temperature)
     return Outcome(metrics={"forms": forms})
 
 

@@ -23,7 +23,12 @@ PARAMS = {"trial": 1, "params": {"model.dropout": 0.25, "model.units": [32, 16]}
 TRIALS = [{"number": n, "params": PARAMS["params"], "value": 0.9, "loss": 0.1, "state": "COMPLETE"} for n in range(2)]
 HISTORY = [{"loss": 1.0, "val_loss": 1.1}, {"loss": 0.5, "val_loss": 0.6}]
 BINS = [{"low": 0.0, "high": 1.0, "rows": 100, "confidence": 0.9, "accuracy": 0.9}]
-CALIBRATION = {"bins": BINS, "calibration_error": 0.02, "log_loss": 0.1, "temperature": 1.5, "fitted_on": 50}
+CALIBRATION = {
+    "temperature": 1.5,
+    "fitted_on": 50,
+    "untempered": {"bins": BINS, "calibration_error": 0.02, "log_loss": 0.1},
+    "tempered": {"bins": BINS, "calibration_error": 0.01, "log_loss": 0.09},
+}
 DAYS = ("2026-01-01", "2026-01-02")
 
 
@@ -44,6 +49,7 @@ class Run:
     spec: Project = field(default_factory=lambda: project({"gates": [{"metric": "accuracy", "min": 0.95}]}))
     report: dict[str, Any] = field(default_factory=full_report)
     params: Any = field(default_factory=lambda: PARAMS)
+    as_served: str = "untempered"
     made: dict[str, list[Manifest]] = field(default_factory=dict)
 
     def card(self) -> Manifest:
@@ -60,9 +66,9 @@ class Run:
         self._leave("report", ("tune", "train"), {"optimization_history.png": _picture(2)})
         self._leave("export", ("train",), {}, {"forms": {"plain": {"runtime": "onnx", "bytes": 1000}}})
         explained = {"pictures": [{"file": "explain/wrong.png", "caption": "The worst & the best."}]}
-        tempered = {**CALIBRATION, "tempered": {"calibration_error": 0.01, "log_loss": 0.09}}
+        calibration = {**CALIBRATION, "as_served": self.as_served}
         files = {"explain.json": explained, "explain/wrong.png": _picture(3), "confusion.png": _picture(4)}
-        self._leave("evaluate", ("dataset", "train", "export"), {**files, "calibration.json": tempered}, self.report)
+        self._leave("evaluate", ("dataset", "train", "export"), {**files, "calibration.json": calibration}, self.report)
         platform = open_platform()
         gate = platform.run("tasks.evaluation.gates:gate", self.spec, evaluate=self.made["evaluate"])
         self.made["gate"] = [gate]
@@ -178,6 +184,17 @@ def test_the_page_shows_the_verdict_the_intervals_and_every_section(home: Path) 
         *("log loss", "calibration error", "1.5000", "2026-01-01", "updraft reproduce digits/card/"),
     ):
         assert shown in text, shown
+
+
+@pytest.mark.parametrize(
+    ("as_served", "told"),
+    [
+        ("untempered", "error is 0.0200; at the temperature 1.5000, fitted on 50 validation rows, it would be 0.0100"),
+        ("tempered", "error is 0.0100 as served, at the temperature 1.5000, fitted on 50 validation rows; without it"),
+    ],
+)
+def test_the_page_tells_the_calibration_as_served_and_the_other_way(home: Path, as_served: str, told: str) -> None:
+    assert told in _Page(_read(Run(as_served=as_served).card(), "card.html")).text
 
 
 def test_a_refused_candidate_has_a_card_that_says_why(home: Path) -> None:

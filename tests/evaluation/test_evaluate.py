@@ -15,6 +15,7 @@ from tasks.core.layout import Layout
 from tasks.core.registry import Version
 from tasks.core.settings import settings
 from tasks.core.shards import SPLITS, pack, read_split, write_split
+from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, execute
 from tasks.evaluation.baseline import logistic_regression
 from tasks.evaluation.contenders import check_finite, in_our_order
@@ -37,14 +38,17 @@ class Case:
     def __init__(self) -> None:
         self.platform: Platform = open_platform()
         self.data = self.platform.data(SPEC, ROWS)
-        where = {"store": self.platform.store, "registry": self.platform.registry}
-        self.train = execute(train_stage, SPEC, self.data, **where)
-        self.export = execute(export_stage, SPEC, {**self.data, "train": [self.train]}, **where)
+        self.train = execute(train_stage, SPEC, self.data, **vars(self.platform))
+        self.export = self.exported(SPEC)
 
-    def evaluate(self) -> Manifest:
+    def exported(self, spec: Project) -> Manifest:
+        """The candidate as ``spec`` would have it packaged."""
+        return execute(export_stage, spec, {**self.data, "train": [self.train]}, **vars(self.platform))
+
+    def evaluate(self, spec: Project = SPEC) -> Manifest:
         """Executes the stage."""
         target = "tasks.evaluation.evaluate:evaluate"
-        return self.platform.run(target, SPEC, train=[self.train], export=[self.export], **self.data)
+        return self.platform.run(target, spec, train=[self.train], export=[self.exported(spec)], **self.data)
 
     def crown(
         self, kind: str, candidate: str, judged_against: int | None = None, classes: str = "0123456789"
@@ -101,8 +105,21 @@ def test_without_champion(case: Case) -> None:
     for picture in ("confusion", "reliability", "slices", "robustness"):
         assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     calibration = json.loads((folder / "calibration.json").read_text())
-    assert calibration["calibration_error"] == report["candidate"]["calibration_error"]
-    assert sum(each["rows"] for each in calibration["bins"]) == 80 and calibration["fitted_on"] == 40
+    assert calibration["as_served"] == "untempered" and calibration["fitted_on"] == 40
+    assert calibration["untempered"]["calibration_error"] == report["candidate"]["calibration_error"]
+    assert sum(each["rows"] for each in calibration["untempered"]["bins"]) == 80
+
+
+def test_a_candidate_is_measured_at_its_temperature_and_the_report_tells_what_that_does(case: Case) -> None:
+    plain, hot = (case.evaluate(spec) for spec in (SPEC, replace_fields(SPEC, {"packaging.temperature_scaling": True})))
+    told, other = (
+        json.loads(case.platform.store.read_bytes(f"{made.folder}/calibration.json")) for made in (hot, plain)
+    )
+    assert (told["as_served"], told["temperature"], told["fitted_on"]) == ("tempered", 2, 40)
+    for measure in ("calibration_error", "log_loss"):
+        assert told["tempered"][measure] == hot.metrics["candidate"][measure] != plain.metrics["candidate"][measure]
+    assert told["untempered"] == other["untempered"]
+    assert hot.metrics["candidate"]["accuracy"] == plain.metrics["candidate"]["accuracy"]
 
 
 def test_the_candidate_is_measured_on_the_test_split(case: Case) -> None:

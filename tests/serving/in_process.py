@@ -58,10 +58,10 @@ class InProcess(httpx.BaseTransport):
 
 
 @contextmanager
-def asking(folder: Path, *names: str) -> Iterator[httpx.Client]:
+def asking(folder: Path, *names: str, temperature: float = 1.0) -> Iterator[httpx.Client]:
     """A client of an endpoint with the tiny packages ``names``, version 1 each, and a home in ``folder``."""
     for name in names:
-        write_package(folder / name, name=name)
+        write_package(folder / name, name=name, temperature=temperature)
     memory = Memory(None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPDRAFT_HOME", str(folder / "home"))

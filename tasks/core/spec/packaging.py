@@ -85,6 +85,8 @@ class Packaging(Section):
     """Smaller forms of the candidate that are made and judged too; the smallest that passes its gates is served."""
     runtimes: tuple[Literal["onnx", "litert", "saved_model"], ...] = Field(("onnx",), min_length=1)
     """What may run it; of several the quickest at one row that answers as the trained model does."""
+    temperature_scaling: bool = False
+    """Divide a classifier's logits by one number, so that it is as sure as it is right: fitted on validation rows."""
 
     @model_validator(mode="after")
     def _kinds_are_distinct(self) -> Self:

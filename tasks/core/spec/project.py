@@ -107,6 +107,8 @@ class Project(Section):
                 raise ValueError(f"training.loss {self.training.loss} is for classes; take mse, mae or huber")
             if self.sampling.balance != "none" or self.training.label_smoothing:
                 raise ValueError("sampling.balance and training.label_smoothing are for classes, not for a regression")
+            if self.packaging.temperature_scaling:
+                raise ValueError("packaging.temperature_scaling is for classes; leave it out of a regression")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,5 @@
-"""Temperature scaling: one number that makes a classifier as sure as it is right (Guo et al., 2017).
+"""Temperature scaling: one number that makes a classifier as sure as it is right (Guo et al., "On calibration of modern
+neural networks", 2017).
 
 It divides the logits, so it moves no row to another class. Fitted on rows that the weights were not fitted to.
 """
@@ -9,7 +10,7 @@ _LOWEST, _HIGHEST = 0.05, 20.0
 _STEPS = 60
 
 
-def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """The temperature under which the labels are likeliest.
 
     The mean negative log-likelihood is convex in 1 / temperature, so halving an interval around the root of its slope
@@ -17,12 +18,12 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
     Args:
         labels: the true classes, int (N,), N at least 1.
-        logits: float (N, classes); the logarithms of probabilities do as well.
+        probabilities: float (N, classes), of temperature 1.
 
     Returns:
         From 0.05 to 20: above 1, the model is too sure of itself; below, not sure enough.
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    shifted = _logits(probabilities)
     true = shifted[np.arange(len(labels)), labels].mean()
     low, high = np.log(1 / _HIGHEST), np.log(1 / _LOWEST)
     for _ in range(_STEPS):
@@ -34,17 +35,19 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """What the softmax gives once its logits are divided by ``temperature``: float64 (N, classes).
+    """What the softmax gives once its logits are divided by ``temperature``: float (N, classes), as precise as given.
 
     Args:
         probabilities: float (N, classes), of temperature 1.
     """
-    logits = logarithms(probabilities) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    powers = np.exp(_logits(probabilities) / temperature)
+    shares: np.ndarray = (powers / powers.sum(axis=1, keepdims=True)).astype(probabilities.dtype)
     return shares
 
 
-def logarithms(probabilities: np.ndarray) -> np.ndarray:
-    """Logits that give these probabilities, float64; of one too small for single precision, of the smallest it has."""
-    return np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """Logits that give these probabilities, float64, the largest of a row 0; of a probability too small for single
+    precision, of the smallest it has.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+    return logits - logits.max(axis=1, keepdims=True)
