@@ -21,7 +21,6 @@ from serving.v1 import V1
 from serving.v2 import V2
 from tasks.core.errors import BadInput
 from tasks.core.settings import settings
-from tasks.runtime.installation import installation
 from tasks.runtime.requests import RequestLog
 
 
@@ -49,11 +48,11 @@ def application(models: Models, log: RequestLog, keys: KeyRing | None = None) ->
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/docs")
         served = {"projects": models.versions(), "challengers": models.challengers()}
-        return JSONResponse({"service": "updraft", "installation": installation(), **served})
+        return JSONResponse({"service": "updraft", **served})
 
     metrics = Metrics(settings().home, models, log)
     # The busiest first: they are tried in order.
-    trials = Trials(models, log, Batcher())
+    trials = Trials(models, Batcher())
     routes = [*V1(models, log, trials).routes(), *V2(models, log, trials).routes(), *Health(models).routes()]
     routes += [metrics.route(), Route("/", index, methods=["GET"]), *Pages(models).routes()]
     app: ASGIApp = Starlette(routes=routes, exception_handlers=HANDLERS)

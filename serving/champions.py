@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from serving.memory import Memory
 from serving.models import Challenger, Live, read_live
+from serving.reports import Reports
 from serving.watching import Watcher
 from serving.workers import Workers
 from tasks.core.config import project_names
@@ -29,14 +31,22 @@ class Champions(Watcher):
         registry: used by the thread alone once it runs.
         memory: where the models are kept.
         workers: the other processes that answer beside this one.
+        reports: takes to the registry what answers here, and what came of trials.
         seconds: between two looks.
     """
 
     def __init__(
-        self, registry: Registry, store: Store, memory: Memory, workers: Workers, seconds: float = 1.0
+        self,
+        registry: Registry,
+        store: Store,
+        memory: Memory,
+        workers: Workers,
+        reports: Reports,
+        seconds: float = 1.0,
     ) -> None:
         super().__init__("champions", seconds, "The registry cannot be read; the present champions stay.")
         self._registry, self._store, self._memory, self._workers = registry, store, memory, workers
+        self._reports = reports
         self._live: Mapping[str, Live] = {}
         self._challengers: Mapping[str, Challenger] = {}
         self._refused: dict[str, int] = {}
@@ -79,8 +89,10 @@ class Champions(Watcher):
         for project in project_names():
             self._look_at(project)
             self._look_beside(project, trials.get(project))
+        versions = {name: live.version for name, live in self._live.items()}
         tried = {name: found.told() for name, found in self._challengers.items()}
-        self._workers.tell({name: live.version for name, live in self._live.items()}, tried)
+        self._workers.tell(versions, tried)
+        self._reports.tell(versions, tried)
         self._looked = True
 
     def _look_at(self, project: str) -> None:
@@ -129,7 +141,9 @@ class Champions(Watcher):
                 log.warning("%s version %d is not tried. %s", project, number, error, exc_info=not is_told)
             self._refused[project] = number
             return
-        self._challengers = {**self._challengers, project: Challenger(live, trial.mode, trial.share, trial.until)}
+        keep = partial(self._reports.add, project, trial.at)
+        tried = Challenger(live, trial.mode, trial.share, trial.until, keep)
+        self._challengers = {**self._challengers, project: tried}
 
     def _beside(self, champion: Live, challenger: Version) -> Live:
         live = self._fetch(challenger)

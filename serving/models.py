@@ -1,7 +1,7 @@
 """What answers for a project, and the simplest way to know it: one package."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,12 +64,14 @@ class Challenger:
         mode: ``shadow``: it is asked, too, and the champion answers. ``canary``: it answers.
         share: of the requests.
         until: when it is passed over, UTC without zone: whoever judges it may be dead by then.
+        keep: takes what came of a request, see `serving.trials`, to whoever judges it.
     """
 
     live: Live
     mode: str
     share: float
     until: datetime
+    keep: Callable[[Mapping[str, Any]], None]
 
     def takes(self, request_id: str) -> bool:
         """Whether the request is one of its share: what is taken once, a larger share takes, too."""

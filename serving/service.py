@@ -3,6 +3,8 @@
 Started as ``bentoml serve serving.service:Updraft``.
 """
 
+import socket
+
 import bentoml
 
 from serving.app import application
@@ -10,6 +12,7 @@ from serving.champions import Champions
 from serving.key_ring import KeyRing
 from serving.memory import Memory
 from serving.mounted import Mounted, in_place, lean, pin_threads
+from serving.reports import Reports
 from serving.workers import Workers
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
@@ -28,18 +31,27 @@ class Updraft:
         pin_threads()
         self._registry = Registry(settings().registry_url)
         store, memory = open_store(settings().store_uri), Memory(settings().memory_per_worker)
-        self._champions = Champions(self._registry, store, memory, Workers(settings().home))
+        self._reports = Reports(self._registry, _address())
+        self._champions = Champions(self._registry, store, memory, Workers(settings().home), self._reports)
         self._log = RequestLog(settings().home, cap_mib=settings().request_log_mib)
         self._keys = KeyRing(self._registry.keys)
         _mounted.mount(application(self._champions, self._log, self._keys))
         self._champions.start()
+        self._reports.start()
         self._keys.start()
         self._log.start()
 
     @bentoml.on_shutdown
     def stop(self) -> None:
-        """Ends the threads; what waits in the request log is written first."""
+        """Ends the threads; what waits to be written is written first."""
         self._champions.stop()
+        self._reports.stop()
         self._keys.stop()
         self._log.stop()
         self._registry.close()
+
+
+def _address() -> str:
+    """For people who may be on another machine."""
+    host = socket.gethostname() if settings().host in ("0.0.0.0", "::") else settings().host
+    return f"http://{host}:{settings().serving_port}"

@@ -1,7 +1,7 @@
 """Who answers a request while a challenger is tried, and what the trial is judged by.
 
-Every request of a trial leaves a record of the kind ``trial`` in the request log, whatever share of the predictions
-the project logs: who was asked, how long the model took, the answers, and whether it failed.
+Every request of a trial leaves a record: the version that was asked, how many seconds it took, its answers, and the
+code of what failed.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from serving.batching import MIRRORS, Batcher
 from serving.errors import Problem
 from serving.models import Challenger, Live, Models, find
 from tasks.runtime.predictor import Inputs, Predictor
-from tasks.runtime.requests import RequestLog
 
 _FORM = (400, 408, 413, 415)
 """What was wrong before any version had a part in it."""
@@ -32,16 +31,15 @@ _Prepare = Callable[[Predictor], Inputs]
 
 
 class Trials:
-    """Chooses between champion and challenger, and keeps record.
+    """Chooses between champion and challenger, and has the shadow asked.
 
     Args:
         models: where both are looked up.
-        log: gets the records.
         batcher: predicts.
     """
 
-    def __init__(self, models: Models, log: RequestLog, batcher: Batcher) -> None:
-        self._models, self._log, self._batcher = models, log, batcher
+    def __init__(self, models: Models, batcher: Batcher) -> None:
+        self._models, self._batcher = models, batcher
         self._mirrors: set[asyncio.Task[None]] = set()
 
     def choose(self, request: Request, version: str | None = None) -> Live:
@@ -76,32 +74,22 @@ class Trials:
         """See `Batcher.call`."""
         return await self._batcher.call(live, work)
 
-    def record(
-        self, live: Live, request_id: str, seconds: float, answers: Sequence[Mapping[str, Any]], **more: object
-    ) -> None:
-        """Logs what became of a request."""
-        kept = [
-            {name: each[name] for name in ("label", "probability", "value") if name in each} for each in answers[:_ROWS]
-        ]
-        entry = {"kind": "trial", "request_id": request_id, "version": live.version, "seconds": round(seconds, 6)}
-        self._log.append(live.signature.project, {**entry, **more, "answers": kept}, days=live.signature.log_days)
-
-    def mirror(self, live: Live, request_id: str, prepare: _Prepare) -> None:
+    def mirror(self, shadow: Challenger, prepare: _Prepare) -> None:
         """Asks the shadow the same, aside of the requests, unless it is busy."""
         if len(self._mirrors) >= MIRRORS:
             return
-        task = asyncio.get_running_loop().create_task(self._mirrored(live, request_id, prepare))
+        task = asyncio.get_running_loop().create_task(self._mirrored(shadow, prepare))
         self._mirrors.add(task)
         task.add_done_callback(self._mirrors.discard)
 
-    async def _mirrored(self, live: Live, request_id: str, prepare: _Prepare) -> None:
-        started, failed, answers = time.perf_counter(), "", []
+    async def _mirrored(self, shadow: Challenger, prepare: _Prepare) -> None:
+        live, started, failed, answers = shadow.live, time.perf_counter(), "", []
         try:
             found = await self._batcher.mirror(live, lambda predictor: predictor.predict(prepare(predictor)))
             answers = predictions_of(live.signature, found, 1)
         except Exception as error:
             failed = _code(error)
-        self.record(live, request_id, time.perf_counter() - started, answers, shadow=True, failed=failed)
+        shadow.keep(_record(live, time.perf_counter() - started, answers, failed))
 
     def _challenger(self, request: Request) -> Challenger | None:
         return self._models.challenger(request.path_params["project"])
@@ -146,10 +134,17 @@ class Turn:
         if challenger is None or not _counts(error):
             return
         failed = _code(error) if error else ""
-        self._trials.record(self.live, self._id, self._seconds, self.answers, shadow=False, failed=failed)
+        challenger.keep(_record(self.live, self._seconds, self.answers, failed))
         fits = self._view in ("", challenger.live.signature.view)
         if error is None and self._prepare and fits and challenger.mode == "shadow" and challenger.takes(self._id):
-            self._trials.mirror(challenger.live, self._id, self._prepare)
+            self._trials.mirror(challenger, self._prepare)
+
+
+def _record(live: Live, seconds: float, answers: Sequence[Mapping[str, Any]], failed: str) -> dict[str, Any]:
+    kept = [
+        {name: each[name] for name in ("label", "probability", "value") if name in each} for each in answers[:_ROWS]
+    ]
+    return {"version": live.version, "seconds": round(seconds, 6), "failed": failed, "answers": kept}
 
 
 def _counts(error: BaseException | None) -> bool:

@@ -132,7 +132,7 @@ def withdraw(
 def _follow(project: str, version: int, started: float) -> None:
     from tasks.deployment.endpoint import await_endpoint
 
-    told = await_endpoint(project, version)
+    told = await_endpoint(registry(), project, version)
     out.print(f"{told} ({time.monotonic() - started:.1f} s after the command began)")
 
 

@@ -1,79 +1,58 @@
-"""Whether this installation's endpoint answers with a version yet."""
+"""What the workers of the endpoints answer with, on whatever machines they run: they say so in the registry."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-
 from tasks.core.errors import UpdraftError
-from tasks.core.settings import settings
-from tasks.runtime.installation import installation
+from tasks.core.registry import Registry
 
 SWITCH_SECONDS = 30.0
-"""How long a running endpoint may take to answer with a new champion."""
+"""How long workers may take to answer with a new champion."""
+
+_LOOK_SECONDS = 0.2
 
 
-def await_endpoint(project: str, version: int, seconds: float = SWITCH_SECONDS) -> str:
-    """Waits until this installation's endpoint answers with ``version``; in words, what came of it.
+def await_endpoint(registry: Registry, project: str, version: int, seconds: float = SWITCH_SECONDS) -> str:
+    """Waits until every worker answers with ``version``; in words, what came of it.
 
     Raises:
-        UpdraftError: it runs, but goes on answering with something else for ``seconds``.
+        UpdraftError: one goes on answering with something else for ``seconds``.
     """
-    address = _address()
-    live: Any = None
     deadline = time.monotonic() + seconds
-    with httpx.Client(timeout=5, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            index = _index(client, address)
-            if index is None:
-                return "no endpoint is running"
-            live = index["projects"].get(project)
-            if live == version:
-                return f"{address}/v1/{project} answers with version {version}"
-            time.sleep(0.2)
-    raise UpdraftError(
-        f"{project}: version {version} is champion, but {address} still answers with {live or 'none'} "
-        f"after {seconds:g} s.",
-        "Look at the endpoint's log, which names a package that does not load; or roll back: updraft models rollback.",
-    )
+    while workers := registry.workers():
+        others = {worker.address: live for worker in workers if (live := worker.versions.get(project)) != version}
+        if not others:
+            addresses = sorted({worker.address for worker in workers})
+            return f"{', '.join(f'{each}/v1/{project}' for each in addresses)} answers with version {version}"
+        if time.monotonic() >= deadline:
+            address, live = others.popitem()
+            raise UpdraftError(
+                f"{project}: version {version} is champion, but {address} still answers with {live or 'none'} "
+                f"after {seconds:g} s.",
+                "Look at the endpoint's log, which names a package that does not load; or roll back: "
+                "updraft models rollback.",
+            )
+        time.sleep(_LOOK_SECONDS)
+    return "no endpoint is running"
 
 
-def is_running() -> bool:
-    """Whether this installation's endpoint answers."""
-    with httpx.Client(timeout=5, trust_env=False) as client:
-        return _index(client, _address()) is not None
+def is_running(registry: Registry) -> bool:
+    """Whether an endpoint answers."""
+    return bool(registry.workers())
 
 
-def await_trial(project: str, trial: Mapping[str, Any], seconds: float = SWITCH_SECONDS) -> bool:
-    """Waits until every worker of the endpoint takes part in the trial; whether they do.
+def await_trial(registry: Registry, project: str, trial: Mapping[str, Any], seconds: float = SWITCH_SECONDS) -> bool:
+    """Waits until every worker takes part in the trial; whether they do.
 
     Args:
         trial: its version, mode and share.
     """
     deadline = time.monotonic() + seconds
-    with httpx.Client(timeout=5, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            index = _index(client, _address())
-            if index is None:
-                return False
-            if index.get("challengers", {}).get(project) == trial:
-                return True
-            time.sleep(0.2)
+    while workers := registry.workers():
+        if all(worker.challengers.get(project) == trial for worker in workers):
+            return True
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_LOOK_SECONDS)
     return False
-
-
-def _address() -> str:
-    return f"http://{settings().host}:{settings().serving_port}"
-
-
-def _index(client: httpx.Client, address: str) -> Mapping[str, Any] | None:
-    """What the endpoint of this installation says it serves; None when nothing or something else listens there."""
-    try:
-        index = client.get(address).json()
-    except (httpx.ConnectError, ValueError):
-        return None
-    except httpx.HTTPError:
-        return {"projects": {}}  # it is busy, or restarting
-    ours = isinstance(index, dict) and index.get("installation") == installation()
-    return index if ours else None

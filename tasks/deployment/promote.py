@@ -56,7 +56,7 @@ def deploy(ctx: Context) -> Outcome:
     promotion: dict[str, Any] = {
         "version": version.version,
         "previous": expected,
-        "endpoint": await_endpoint(ctx.spec.name, version.version),
+        "endpoint": await_endpoint(ctx.registry, ctx.spec.name, version.version),
     }
     if tried:
         promotion["trial"] = tried

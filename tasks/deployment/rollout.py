@@ -17,7 +17,6 @@ from tasks.core.spec import Deployment
 from tasks.core.stages import Context
 from tasks.deployment.endpoint import SWITCH_SECONDS, await_trial, is_running
 from tasks.deployment.judging import Seen, judge, judge_errors
-from tasks.runtime.requests import Follower
 
 LOOK_SECONDS = 1.0
 """Between two looks at the records."""
@@ -81,7 +80,7 @@ class _Rollout:
         Raises:
             NotPromoted: no endpoint runs, or it cannot load the version.
         """
-        if not is_running():
+        if not is_running(self._ctx.registry):
             raise _refused(self._ctx.spec.name, self._version, "no endpoint is running that could try it")
         left = self._ctx.registry.trial(self._ctx.spec.name)
         self._trial = left if left and left.version == self._version else None
@@ -93,16 +92,14 @@ class _Rollout:
         Raises:
             NotPromoted: it was refused.
         """
-        records = Follower(self._ctx.spec.name)
         trial = self._set(mode, share, minutes * 60)
         limits, seen = self._ctx.spec.deployment, {self._champion: Seen(), self._version: Seen()}
         champion, challenger = seen.values()
+        dropped = 0
         ends, enough = time.monotonic() + minutes * 60, limits.min_requests
         while True:
             is_over = time.monotonic() >= ends
-            for record in records.new():
-                if record["kind"] == "trial" and record["version"] in seen and _is_of(record, trial):
-                    seen[record["version"]].add(record)
+            dropped += self._look(trial, seen)
             if is_over or judge_errors(champion, challenger, limits):
                 break
             fewer = min(champion.requests, challenger.requests)
@@ -112,7 +109,7 @@ class _Rollout:
                 enough = 2 * fewer  # chance would be given a try each second
             self._wait(trial)
         numbers, faults = judge(champion, challenger, limits)
-        self._found = {"step": f"{mode} {share:g}", **numbers}
+        self._found = {"step": f"{mode} {share:g}", **numbers, "dropped": dropped}
         if faults:
             raise _refused(trial.project, trial.version, f"at the step {mode} {share:g}: {'; '.join(faults)}")
         return self._found
@@ -139,9 +136,19 @@ class _Rollout:
             why=why,
             run_id=self._ctx.run_id,
         )
-        if not await_trial(project, {"version": self._version, "mode": mode, "share": share}, WARM_SECONDS):
+        wanted = {"version": self._version, "mode": mode, "share": share}
+        if not await_trial(registry, project, wanted, WARM_SECONDS):
             raise _refused(project, self._version, "the endpoint does not take it: its log names what does not load")
         return self._trial
+
+    def _look(self, trial: Trial, seen: Mapping[int, Seen]) -> int:
+        """Adds what was recorded since the last look; how many requests the workers could not keep record of."""
+        batches = self._ctx.registry.take_records(trial)
+        for record in (record for batch in batches for record in batch.records):
+            # A worker that cannot load the champion answers with the one before.
+            if record["version"] in seen:
+                seen[record["version"]].add(record)
+        return sum(batch.dropped for batch in batches)
 
     def _wait(self, trial: Trial) -> None:
         if self._ctx.stopped():
@@ -150,13 +157,6 @@ class _Rollout:
             fix = f"See why: updraft audit {trial.project}"
             raise Conflict(f"{trial.project}: somebody ended or changed the trial of version {trial.version}.", fix)
         time.sleep(LOOK_SECONDS)
-
-
-def _is_of(record: Mapping[str, Any], trial: Trial) -> bool:
-    """Whether what is recorded happened in the trial's present step, and not at the end of the one before."""
-    if record["shadow"] != (trial.mode == "shadow" and record["version"] == trial.version):
-        return False
-    return datetime.fromisoformat(record["time"]).replace(tzinfo=None) >= trial.at
 
 
 def _refused(project: str, version: int, why: str) -> NotPromoted:

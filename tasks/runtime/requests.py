@@ -140,29 +140,6 @@ def read_requests(project: str, start: datetime, end: datetime) -> Iterator[Reco
                 yield from (r for r in _records(path) if start <= datetime.fromisoformat(r["time"]) < end)
 
 
-class Follower:
-    """The records of a project that are written from now on, each of them told once."""
-
-    def __init__(self, project: str) -> None:
-        self._folder = settings().home / "requests" / project
-        self._read = {path: status.st_size for path in self._paths() if (status := _status(path))}
-
-    def new(self) -> Iterator[Record]:
-        """Those written since the last call, by file."""
-        for path in self._paths():
-            with suppress(FileNotFoundError), path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break  # it is being written
-                    self._read[path] = self._read.get(path, 0) + len(line)
-                    with suppress(ValueError):
-                        yield json.loads(line)
-
-    def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob("date=*/*.jsonl"))
-
-
 def _records(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8") as file:
         for line in file:

@@ -11,15 +11,6 @@ import sqlalchemy as sa
 
 from tasks.core.errors import BadInput, Conflict, Refused
 from tasks.core.registry import HEAD, Registry
-from tests.servers.postgres import Postgres
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'registry.db'}"
-    postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.database()
 
 
 @pytest.fixture

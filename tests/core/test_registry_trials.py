@@ -1,23 +1,19 @@
-"""Trials: one per project, changed by compare-and-swap, ended by a promotion, passed over when their time is up."""
+"""Trials: one per project, changed by compare-and-swap, ended by a promotion, passed over when their time is up; what
+is recorded of their requests reaches whoever judges them, once.
+"""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import BadInput, Conflict
-from tasks.core.registry import Registry, Trial
-from tests.servers.postgres import Postgres
+from tasks.core.errors import BadInput, Conflict, UpdraftError
+from tasks.core.registry import Batch, Registry, Trial, trials
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'registry.db'}"
-    else:
-        postgres: Postgres = request.getfixturevalue("postgres")
-        url = postgres.database()
+@pytest.fixture
+def registry(url: str) -> Iterator[Registry]:
     opened = Registry(url)
     for key in "abc":
         opened.register("p", key, f"{key}/manifest.json", {})
@@ -87,3 +83,59 @@ def test_a_trial_whose_owner_died_runs_out_and_the_next_takes_its_place(registry
     assert registry.aliases("p")["challenger"] == 3
     with pytest.raises(Conflict):
         registry.end_trial(left, who="deploy", why="it came back")
+
+
+def test_what_is_recorded_of_a_step_is_given_once_and_goes_with_it(registry: Registry) -> None:
+    warm = begin(registry)
+    step = begin(registry, 0.05, warm)
+    kept = Batch("p", step.at, [{"version": 2, "answers": [{"label": "ä\0", "probability": 0.25}]}], dropped=3)
+    registry.keep_records(kept)
+    assert registry.take_records(warm) == []
+    assert registry.take_records(step) == [kept]
+    assert registry.take_records(step) == []
+    registry.keep_records(kept)
+    after = begin(registry, 0.25, step)
+    registry.keep_records(kept)
+    assert registry.take_records(step) == registry.take_records(after) == [], "late for its step"
+    last = Batch("p", after.at, [{"version": 1}])
+    registry.keep_records(last)
+    registry.end_trial(after, who="deploy", why="too slow")
+    registry.keep_records(last)
+    assert registry.take_records(after) == []
+
+
+def test_a_promotion_takes_the_records_of_the_trial_with_it(registry: Registry) -> None:
+    step = begin(registry, 0.05)
+    registry.keep_records(Batch("p", step.at, [{"version": 1}]))
+    registry.move_alias("p", "champion", 2, expected=1, who="ana", why="I know better")
+    assert registry.take_records(step) == []
+
+
+def test_no_record_is_missed_and_none_given_twice_while_workers_write(registry: Registry) -> None:
+    step = begin(registry, 0.05)
+
+    def write(worker: int) -> None:
+        for number in range(20):
+            registry.keep_records(Batch("p", step.at, [{"worker": worker, "number": number}]))
+
+    taken: list[Batch] = []
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(write, worker) for worker in range(4)]
+        while not all(each.done() for each in writing):
+            taken += registry.take_records(step)
+    for each in writing:
+        each.result()
+    taken += registry.take_records(step)
+    found = sorted((record["worker"], record["number"]) for batch in taken for record in batch.records)
+    assert found == [(worker, number) for worker in range(4) for number in range(20)]
+
+
+def test_records_that_nobody_takes_are_bounded(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MOST_WAITING", 2)
+    step = begin(registry, 0.05)
+    for _ in range(2):
+        registry.keep_records(Batch("p", step.at, [{"version": 1}]))
+    with pytest.raises(UpdraftError, match=r"p: nobody takes(.|\n)*updraft models withdraw p"):
+        registry.keep_records(Batch("p", step.at, [{"version": 1}]))
+    assert len(registry.take_records(step)) == 2
+    registry.keep_records(Batch("p", step.at, [{"version": 1}]))

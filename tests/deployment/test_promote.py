@@ -85,9 +85,7 @@ def _write(ctx: Context, metrics: dict[str, Any]) -> Outcome:
 
 
 @pytest.fixture
-def platform(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-    monkeypatch.setenv("UPDRAFT_SERVING_PORT", "1")
-    settings.cache_clear()
+def platform(home: Path) -> Iterator[Platform]:
     registry = Registry(settings().registry_url)
     yield Platform(LocalStore(Path(settings().store_uri)), registry)
     registry.close()

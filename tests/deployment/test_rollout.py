@@ -1,6 +1,5 @@
 """A candidate on live requests of a real endpoint with two workers: to the end, or back at once."""
 
-import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
 from tasks.core.errors import Conflict, NotPromoted, UpdraftError
 from tasks.core.pipeline import find_step
+from tasks.core.settings import settings
 from tasks.core.stages import Context, Outcome, execute
 from tasks.deployment import rollout
 from tasks.deployment.promote import withdraw
@@ -151,14 +151,9 @@ def test_a_shadow_whose_answers_are_others_is_never_answered_with(served: Runnin
         deploy(served, "contrary", champion, -8.0, shadow_minutes=2 * SECONDS / 60)
     assert {(status, version) for status, version, _ in traffic.answers.values()} == {(200, champion)}
     found = ended(served)
-    assert found["step"] == "shadow 1" and found["score_psi"]["label"] > 0.2
-    lines = [
-        json.loads(line)
-        for path in (Path(served.store.root).parent / "requests" / "tiny").glob("*/*.jsonl")
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    shadow = [line for line in lines if line.get("shadow") and line["version"] == found["version"]]
-    assert shadow and all(line["kind"] == "trial" for line in shadow)
+    assert found["step"] == "shadow 1" and found["score_psi"]["label"] > 0.2 and found["dropped"] == 0
+    records = list((Path(served.store.root).parent / "requests" / "tiny").glob("*/*.jsonl"))
+    assert records and all('"kind": "trial"' not in path.read_text(encoding="utf-8") for path in records)
 
 
 @pytest.mark.slow
@@ -200,3 +195,34 @@ def test_a_challenger_that_does_not_load_is_refused_before_its_first_request(
     with pytest.raises(NotPromoted, match="its log names what does not load"):
         rollout.try_out(ctx, version, champion)
     assert served.registry.aliases("tiny")["champion"] == champion and served.registry.trial("tiny") is None
+
+
+@pytest.fixture
+def elsewhere(served: Running, tmp_path: Path) -> Iterator[None]:
+    """The settings of another machine: nothing but the registry and the store is the endpoint's, too."""
+    values = {
+        "STORE": settings().store_uri,
+        "DATABASE_URL": settings().registry_url,
+        "HOME": tmp_path / "elsewhere",
+        "SERVING_PORT": 1,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(f"UPDRAFT_{name}", str(value))
+        settings.cache_clear()
+        yield
+    settings.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("elsewhere")
+def test_an_endpoint_on_another_machine_is_judged_as_one_on_this(served: Running) -> None:
+    champion = served.registry.aliases("tiny")["champion"]
+    with Traffic(served.url):
+        made = deploy(served, "far", champion, 7.8, shadow_minutes=SECONDS / 60, canary=[0.5])
+        version = made.metrics["version"]
+        with pytest.raises(NotPromoted, match=r"it failed \d+ of \d+ requests \(\d+ not_a_number\)"):
+            deploy(served, "far and broken", version, float("nan"), canary=[0.3], step_minutes=5)
+    assert [step["step"] for step in made.metrics["trial"]] == ["shadow 1", "canary 0.5"]
+    assert made.metrics["endpoint"] == f"{served.url}/v1/tiny answers with version {version}"
+    assert served.registry.aliases("tiny")["champion"] == version

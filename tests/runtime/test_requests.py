@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.runtime.requests import Follower, RequestLog, read_requests, sampled
+from tasks.runtime.requests import RequestLog, read_requests, sampled
 
 HOUR = timedelta(hours=1)
 
@@ -114,19 +114,3 @@ def test_all_logs_together_stay_under_the_cap_and_the_newest_are_kept(home: Path
         if number % 100 == 99:
             assert sum(path.stat().st_size for path in (home / "requests").rglob("*.jsonl")) <= cap
     assert _read()[-1]["number"] == 3299
-
-
-def test_who_follows_is_told_of_each_record_once_and_of_none_before(home: Path) -> None:
-    folder = home / "requests" / "tiny" / "date=2026-01-01"
-    folder.mkdir(parents=True)
-    (folder / "a.jsonl").write_text('{"n": 0}\n')
-    follower = Follower("tiny")
-    with (folder / "a.jsonl").open("a") as file:
-        file.write('{"n": 1}\n{"n": ')
-    assert list(follower.new()) == [{"n": 1}]
-    with (folder / "a.jsonl").open("a") as file:
-        file.write("2}\nnot whole\n")
-    (folder / "b.jsonl").write_text('{"n": 3}\n')
-    assert list(follower.new()) == [{"n": 2}, {"n": 3}]
-    (folder / "a.jsonl").unlink()
-    assert list(follower.new()) == []

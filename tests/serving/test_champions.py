@@ -11,6 +11,7 @@ from benchmarks.crowd import Crowd, Question, Timeline
 from benchmarks.endpoint import Running, until
 from serving.champions import Champions
 from serving.memory import Memory
+from serving.reports import Reports
 from serving.workers import Workers
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
@@ -70,7 +71,7 @@ def test_a_killed_worker_is_replaced_and_no_connection_refused(served: Running) 
 
 def test_what_does_not_fit_is_loaded_when_it_is_asked_for(home: Path) -> None:
     store, registry = LocalStore(home / "store"), Registry(settings().registry_url)
-    champions = Champions(registry, store, Memory(0.0001), Workers(home))
+    champions = Champions(registry, store, Memory(0.0001), Workers(home), Reports(registry, "http://here"))
     for name, package in (("tiny", "first"), ("people", "numbers")):
         write_project(home / "projects", name)
         version = register(registry, store, package, name=name).version

@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks.deployment.promote import await_endpoint
+from tasks.core.errors import UpdraftError
+from tasks.core.registry import Registry
+from tasks.deployment.endpoint import await_endpoint
 from tests.packages import png, register
 from tests.serving.conftest import Running, logged, until
 
@@ -221,20 +223,13 @@ def test_a_swap_fails_no_request_and_a_damaged_version_changes_nothing(served: R
     assert len(answers) == 2 and {version for version, _ in answers} == {1, second}
 
 
-def test_a_deployment_waits_for_this_endpoint_and_not_for_a_strangers(
-    served: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from tasks.core.errors import UpdraftError
-    from tasks.core.settings import settings
-
-    assert "answers with version 1" in await_endpoint("tiny", 1)
+def test_a_deployment_waits_for_the_endpoints_of_its_registry_alone(served: Running, tmp_path: Path) -> None:
+    assert await_endpoint(served.registry, "tiny", 1) == f"{served.url}/v1/tiny answers with version 1"
     with pytest.raises(UpdraftError, match="still answers with 1"):
-        await_endpoint("tiny", 99, seconds=0.5)
-    monkeypatch.setenv("UPDRAFT_STORE", str(tmp_path))
-    settings.cache_clear()
-    assert await_endpoint("tiny", 99) == "no endpoint is running"
-    monkeypatch.delenv("UPDRAFT_STORE")
-    settings.cache_clear()
+        await_endpoint(served.registry, "tiny", 99, seconds=0.5)
+    other = Registry(f"sqlite:///{tmp_path / 'registry.db'}")
+    assert await_endpoint(other, "tiny", 99) == "no endpoint is running"
+    other.close()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from serving.batching import MIRRORS, Batcher
 from serving.champions import Champions
 from serving.memory import Memory
 from serving.models import Challenger, Live, place, read_live
+from serving.reports import Reports
 from serving.trials import Trials
 from serving.workers import Workers
-from tasks.core.registry import Registry
+from tasks.core.registry import Batch, Registry
 from tasks.core.settings import settings
 from tasks.core.store import LocalStore
 from tasks.runtime.predictor import Inputs, Predictor
@@ -33,8 +34,10 @@ IDS = [f"request-{number}" for number in range(20_000)]
 NEVER = datetime(9999, 1, 1)
 
 
-def challenger(share: float, mode: str = "canary", live: Any = None, version: int = 2) -> Challenger:
-    return Challenger(live or Live(None, version, None), mode, share, NEVER)  # type: ignore[arg-type]
+def challenger(
+    share: float, mode: str = "canary", live: Any = None, version: int = 2, keep: Callable[[Any], None] = print
+) -> Challenger:
+    return Challenger(live or Live(None, version, None), mode, share, NEVER, keep)  # type: ignore[arg-type]
 
 
 @given(share=st.floats(0, 1), version=st.integers(1, 10_000))
@@ -77,17 +80,6 @@ class Tried(Lives):
         return self.other if project == "tiny" else None
 
 
-class Kept(RequestLog):
-    """A log that is looked at."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self.records: list[Any] = []
-
-    def append(self, project: str, record: Any, days: int | None = None) -> None:
-        self.records.append(record)
-
-
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Live, Live]:
     """Champion 1 and challenger 2."""
@@ -104,16 +96,12 @@ def models(versions: tuple[Live, Live]) -> Tried:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
-
-
-@pytest.fixture
-def client(models: Tried, log: Kept, tmp_path: Path) -> Iterator[httpx.Client]:
+def client(models: Tried, tmp_path: Path) -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPDRAFT_HOME", str(tmp_path / "home"))
         settings.cache_clear()
-        with httpx.Client(transport=InProcess(application(models, log)), base_url="http://endpoint") as asked:
+        app = application(models, RequestLog(tmp_path))
+        with httpx.Client(transport=InProcess(app), base_url="http://endpoint") as asked:
             yield asked
     settings.cache_clear()
 
@@ -122,83 +110,84 @@ def ask(client: httpx.Client, request_id: str, path: str = "predict", body: byte
     return client.post(f"/v1/tiny/{path}", content=body, headers={**PNG, "x-request-id": request_id})
 
 
-def trials(log: Kept) -> list[Any]:
-    return [record for record in log.records if record["kind"] == "trial"]
-
-
 def test_a_canary_answers_its_share_and_explains_what_it_answered(
-    client: httpx.Client, models: Tried, log: Kept, versions: tuple[Live, Live]
+    client: httpx.Client, models: Tried, versions: tuple[Live, Live]
 ) -> None:
-    models.other = other = challenger(0.4, live=versions[1])
-    for request_id in IDS[:20]:
-        expected = 2 if other.takes(request_id) else 1
-        assert ask(client, request_id).json()["version"] == ask(client, request_id).json()["version"] == expected
+    kept: list[Any] = []
+    models.other = other = challenger(0.4, live=versions[1], keep=kept.append)
+    expected = [2 if other.takes(request_id) else 1 for request_id in IDS[:20]]
+    for _ in range(2):
+        assert [ask(client, request_id).json()["version"] for request_id in IDS[:20]] == expected
     (mine,) = [next(each for each in IDS if other.takes(each))]
     assert ask(client, mine, "explain").json()["version"] == 2
-    found = trials(log)
-    assert len(found) == 40 and {record["shadow"] for record in found} == {False}
-    assert all(record["version"] == (2 if other.takes(record["request_id"]) else 1) for record in found)
-    assert all(record["failed"] == "" and record["answers"][0]["label"] == "bright" for record in found)
+    assert [record["version"] for record in kept] == 2 * expected
+    assert all(record["failed"] == "" and record["answers"][0]["label"] == "bright" for record in kept)
+    assert all(0 < record["seconds"] < 60 for record in kept)
 
 
 def test_what_the_model_fails_counts_and_what_nobody_could_take_does_not(
-    client: httpx.Client, models: Tried, log: Kept, versions: tuple[Live, Live]
+    client: httpx.Client, models: Tried, versions: tuple[Live, Live]
 ) -> None:
-    models.other = challenger(1.0, live=versions[1])
-    assert ask(client, "a", body=b"no image").status_code == 422
+    kept: list[Any] = []
+    models.other = challenger(1.0, live=versions[1], keep=kept.append)
     assert ask(client, "b", body=b"").status_code == 400
     assert ask(client, "c", body=b"x" * 70_000).status_code == 413
-    assert [(record["request_id"], bool(record["failed"])) for record in trials(log)] == [("a", True)]
+    assert kept == []
+    assert ask(client, "a", body=b"no image").status_code == 422
+    assert [bool(record["failed"]) for record in kept] == [True]
 
 
 def test_the_open_protocol_names_both_and_answers_with_the_one_asked_for(
-    client: httpx.Client, models: Tried, log: Kept, versions: tuple[Live, Live]
+    client: httpx.Client, models: Tried, versions: tuple[Live, Live]
 ) -> None:
+    kept: list[Any] = []
     assert client.get("/v2/models/tiny").json()["versions"] == ["1"]
     assert client.get("/v2/models/tiny/versions/2").status_code == 404
-    models.other = challenger(1.0, live=versions[1])
+    models.other = challenger(1.0, live=versions[1], keep=kept.append)
     assert client.get("/v2/models/tiny").json()["versions"] == ["1", "2"]
     body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [200] * 64}]}
     for path, version in (("", "2"), ("/versions/1", "1"), ("/versions/2", "2")):
         response = client.post(f"/v2/models/tiny{path}/infer", json=body)
         assert response.json()["model_version"] == version
-    assert len(trials(log)) == 1, "who insists on a version says nothing about the others"
+    assert len(kept) == 1, "who insists on a version says nothing about the others"
 
 
-def test_a_busy_shadow_is_asked_no_more(models: Tried, log: Kept, versions: tuple[Live, Live]) -> None:
+def test_a_busy_shadow_is_asked_no_more(models: Tried, versions: tuple[Live, Live]) -> None:
     go, image = threading.Event(), png(200)
+    kept: list[Any] = []
+    asked: list[str] = []
+    shadow = challenger(1.0, "shadow", versions[1], keep=kept.append)
 
-    def slow(predictor: Predictor) -> Inputs:
-        assert go.wait(30)
-        return predictor.prepare(image)
+    def slow(name: str) -> Callable[[Predictor], Inputs]:
+        def prepare(predictor: Predictor) -> Inputs:
+            asked.append(name)
+            assert go.wait(30)
+            return predictor.prepare(image)
+
+        return prepare
 
     async def ask_many() -> None:
-        asked = Trials(models, log, Batcher())
+        trials = Trials(models, Batcher())
         for request_id in IDS[:10]:
-            asked.mirror(versions[1], request_id, slow)
+            trials.mirror(shadow, slow(request_id))
         go.set()
-        while len(trials(log)) < MIRRORS:
+        while len(kept) < MIRRORS:
             await anyio.sleep(0.01)
         await anyio.sleep(0.01)
-        asked.mirror(versions[1], "later", slow)
-        while len(trials(log)) < MIRRORS + 1:
+        trials.mirror(shadow, slow("later"))
+        while len(kept) < MIRRORS + 1:
             await anyio.sleep(0.01)
 
     anyio.run(ask_many)
-    assert {record["request_id"] for record in trials(log)} == {*IDS[:MIRRORS], "later"}
-    assert all(record["shadow"] and not record["failed"] and record["answers"] for record in trials(log))
-
-
-def test_without_a_trial_nothing_is_recorded_of_one(client: httpx.Client, log: Kept) -> None:
-    assert ask(client, "a").json()["version"] == 1
-    assert [record["kind"] for record in log.records] == ["prediction"]
+    assert set(asked) == {*IDS[:MIRRORS], "later"}
+    assert all(record["version"] == 2 and not record["failed"] and record["answers"] for record in kept)
 
 
 def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(home: Path) -> None:
     write_project(home / "projects")
     store, registry = LocalStore(home / "store"), Registry(settings().registry_url)
-    memory = Memory(None)
-    champions = Champions(registry, store, memory, Workers(home))
+    memory, reports = Memory(None), Reports(registry, "http://here")
+    champions = Champions(registry, store, memory, Workers(home), reports)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPDRAFT_PROJECTS", str(home / "projects"))
         settings.cache_clear()
@@ -220,6 +209,11 @@ def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(hom
         assert champions.challengers() == {"tiny": {"version": 2, "mode": "canary", "share": 0.5}}
         loaded = found.live.model.loaded
         assert loaded, "it is warm before its first request"
+        found.keep({"version": 1})
+        reports.write()
+        assert registry.take_records(trial) == [Batch("tiny", trial.at, [{"version": 1}])]
+        (worker,) = registry.workers()
+        assert (worker.versions, worker.challengers) == ({"tiny": 1}, champions.challengers())
         # Promoted, it stays as it is loaded, and nothing is tried any more.
         registry.move_alias("tiny", "champion", 2, expected=1, who="test", why="test")
         champions.refresh()

@@ -7,9 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("at", "until", "created_at", "expires_at", "revoked_at"), sa.DateTime()),
-    **dict.fromkeys(("details", "scopes"), sa.JSON()),
-    **dict.fromkeys(("id", "version", "per_minute"), sa.Integer()),
+    **dict.fromkeys(("at", "until", "step", "created_at", "expires_at", "revoked_at"), sa.DateTime()),
+    **dict.fromkeys(("details", "scopes", "records", "versions", "challengers"), sa.JSON()),
+    **dict.fromkeys(("id", "version", "per_minute", "dropped"), sa.Integer()),
+    "seen": sa.BigInteger(),
     **dict.fromkeys(("seconds", "share"), sa.Float()),
 }
 
@@ -23,6 +24,8 @@ PARTITIONS = _table("partitions", "project", "stage", "partition", "manifest", "
 VERSIONS = _table("versions", "project", "version", "key", "package", "details", "at")
 ALIASES = _table("aliases", "project", "alias", "version", "at")
 TRIALS = _table("trials", "project", "version", "mode", "share", "at", "until")
+TRIAL_RECORDS = _table("trial_records", "id", "project", "step", "dropped", "records")
+WORKERS = _table("workers", "worker", "address", "versions", "challengers", "seen")
 AUDIT = _table("audit", "id", "project", "action", "who", "run_id", "details", "at", "previous", "digest")
 API_KEYS = _table(
     *("api_keys", "id", "name", "project", "scopes", "per_minute"),

@@ -1,17 +1,20 @@
-"""Which version is tried beside the champion, on what part of the requests, and until when."""
+"""Which version is tried beside the champion, on what part of the requests, until when, and what came of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from tasks.core.errors import Conflict
-from tasks.core.registry.tables import TRIALS, now
+from tasks.core.errors import Conflict, UpdraftError
+from tasks.core.registry.tables import TRIAL_RECORDS, TRIALS, equal, now
 from tasks.core.registry.versions import Versions, challenge, drop_trial
 
 Mode = Literal["shadow", "canary"]
+
+MOST_WAITING = 1000
+"""Batches of a step that wait to be taken: more of them wait for nobody."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,22 @@ class Trial:
     share: float
     at: datetime
     until: datetime
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a worker has to say of some requests of a trial.
+
+    Attributes:
+        step: ``at`` of the trial, which tells the requests of a step from those of the one before.
+        records: one for each request, see `serving.trials`.
+        dropped: requests that it could not keep record of.
+    """
+
+    project: str
+    step: datetime
+    records: Sequence[Mapping[str, Any]]
+    dropped: int = 0
 
 
 class Trials(Versions):
@@ -67,7 +86,8 @@ class Trials(Versions):
         with self._alone() as db:
             _check(db, project, expected)
             challenge(db, project, version)
-            db.execute(TRIALS.delete().where(TRIALS.c.project == project))
+            for table in (TRIALS, TRIAL_RECORDS):
+                db.execute(table.delete().where(table.c.project == project))
             values = {"project": project, "version": version, "mode": mode, "share": share}
             db.execute(TRIALS.insert().values(**values, at=now(), until=until))
             told = {"version": version, "mode": mode, "share": share, "until": f"{until:%F %T} UTC", "why": why}
@@ -90,6 +110,35 @@ class Trials(Versions):
             drop_trial(db, trial.project)
             told = {"version": trial.version, "mode": trial.mode, "share": trial.share, "why": why}
             self._append(db, trial.project, "end_trial", who, {**told, **(found or {})}, run_id)
+
+    def keep_records(self, batch: Batch) -> None:
+        """Keeps them for `take_records`, unless their step is over.
+
+        Raises:
+            UpdraftError: nobody has taken those before.
+        """
+        with self._engine.begin() as db:
+            if not _count(db, TRIALS, project=batch.project, at=batch.step):
+                return
+            if _count(db, TRIAL_RECORDS, project=batch.project, step=batch.step) >= MOST_WAITING:
+                fix = f"Whoever tries it may be dead: updraft models withdraw {batch.project} --why '...'"
+                raise UpdraftError(f"{batch.project}: nobody takes what is recorded of its trial.", fix)
+            db.execute(TRIAL_RECORDS.insert().values(**vars(batch)))
+
+    def take_records(self, trial: Trial) -> list[Batch]:
+        """What came of the trial's present step since the last call: each batch is given once, and is gone then.
+
+        To ask for ids above the last one would miss rows: PostgreSQL gives ids before a transaction ends.
+        """
+        where = equal(TRIAL_RECORDS, {"project": trial.project, "step": trial.at})
+        taken = TRIAL_RECORDS.delete().where(*where)
+        with self._engine.begin() as db:
+            rows = db.execute(taken.returning(*(c for c in TRIAL_RECORDS.c if c.name != "id"))).mappings()
+            return [Batch(**row) for row in rows]
+
+
+def _count(db: sa.Connection, table: sa.TableClause, **values: object) -> int:
+    return db.execute(sa.select(sa.func.count()).select_from(table).where(*equal(table, values))).scalar_one()
 
 
 def _trials(db: sa.Connection, at: datetime | None = None) -> dict[str, Trial]:

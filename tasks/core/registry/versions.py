@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tasks.core.errors import BadInput, Conflict
 from tasks.core.registry.audit import Audit
-from tasks.core.registry.tables import ALIASES, AUDIT, TRIALS, VERSIONS, equal, now
+from tasks.core.registry.tables import ALIASES, AUDIT, TRIAL_RECORDS, TRIALS, VERSIONS, equal, now
 
 CHAMPION = "champion"
 """The version that endpoints answer with."""
@@ -148,7 +148,8 @@ def challenge(db: sa.Connection, project: str, version: int) -> None:
 
 
 def drop_trial(db: sa.Connection, project: str) -> bool:
-    """Removes the project's trial, if there is one, and with it the alias ``challenger``; whether there was."""
+    """Removes the project's trial, if there is one, its records and the alias ``challenger``; whether there was one."""
+    db.execute(TRIAL_RECORDS.delete().where(TRIAL_RECORDS.c.project == project))
     if not db.execute(TRIALS.delete().where(TRIALS.c.project == project)).rowcount:
         return False
     db.execute(ALIASES.delete().where(*equal(ALIASES, {"project": project, "alias": CHALLENGER})))
