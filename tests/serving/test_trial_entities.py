@@ -117,7 +117,7 @@ def _materialize(folder: Path) -> None:
 
 
 ANA, BO = {"entities": ["ana"]}, {"entities": ["bo"]}
-ROW = {"instances": [{"age": 20, "member": True}]}
+ROW = {"instances": [{"age": 80, "member": True}]}
 
 
 def test_a_canary_looks_up_in_its_own_view(endpoint: Endpoint) -> None:
@@ -143,4 +143,4 @@ def test_a_shadow_of_the_same_view_is_asked_about_what_the_champion_found(endpoi
 def test_a_shadow_of_another_view_is_asked_about_rows_alone(endpoint: Endpoint) -> None:
     by_entity, by_row = endpoint.ask(3, "shadow", ANA, ROW, records=3)
     assert by_entity["version"] == by_row["version"] == 1
-    assert endpoint.recorded() == [(1, "", ["dark"]), (1, "", ["dark"]), (3, "", ["dark"])]
+    assert endpoint.recorded() == [(1, "", ["bright"]), (1, "", ["dark"]), (3, "", ["bright"])]
