@@ -23,8 +23,8 @@ def await_endpoint(registry: Registry, project: str, version: int, seconds: floa
     while workers := registry.workers():
         others = {worker.address: live for worker in workers if (live := worker.versions.get(project)) != version}
         if not others:
-            addresses = sorted({worker.address for worker in workers})
-            return f"{', '.join(f'{each}/v1/{project}' for each in addresses)} answers with version {version}"
+            routes = sorted({f"{worker.address}/v1/{project}" for worker in workers})
+            return f"{' and '.join(routes)} {'answers' if len(routes) == 1 else 'answer'} with version {version}"
         if time.monotonic() >= deadline:
             address, live = others.popitem()
             raise UpdraftError(
