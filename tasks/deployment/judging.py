@@ -33,7 +33,7 @@ class Seen:
     Attributes:
         failed: error code to number of requests.
         seconds: the time that each answered request took, the newest.
-        answers: the newest, as the request log has them.
+        answers: the newest, as they were recorded (`serving.trials`).
     """
 
     requests: int = 0
