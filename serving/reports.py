@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from serving.watching import Watcher
 from tasks.core.registry import Batch, Registry, Worker
 
 log = logging.getLogger("updraft.serving")
@@ -25,7 +26,7 @@ class _Waiting:
     dropped: int = 0
 
 
-class Reports:
+class Reports(Watcher):
     """A thread that writes to the registry, once a second at most: no request waits for a database.
 
     Where the registry cannot keep up, records are dropped and counted; the next batch that gets there says how many.
@@ -37,26 +38,23 @@ class Reports:
     """
 
     def __init__(self, registry: Registry, address: str, seconds: float = 1.0, capacity: int = 10_000) -> None:
-        self._registry, self._seconds, self._capacity = registry, seconds, capacity
+        super().__init__("reports", seconds, "The registry does not take what this worker has to tell.")
+        self._registry, self._capacity = registry, capacity
         self._name = uuid.uuid4().hex
         self._worker = Worker(address, {}, {})
         self._told, self._beat = self._worker, 0.0
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, datetime], _Waiting] = {}
         self._count = 0
-        self._failing = False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._write_all, name="reports", daemon=True)
-
-    def start(self) -> None:
-        """Says that this worker is there, then goes on telling."""
-        self.write()
-        self._thread.start()
 
     def stop(self) -> None:
-        """Writes what waits, and that this worker has ended."""
-        self._stopped.set()
-        self._thread.join()
+        """Ends the thread; writes what waits, and that this worker has ended."""
+        super().stop()
+        self.refresh()
+        try:
+            self._registry.forget_worker(self._name)
+        except Exception as error:
+            log.warning("The registry cannot be told that this worker has ended. %s", error)
 
     def tell(self, versions: Mapping[str, int | str], challengers: Mapping[str, Mapping[str, Any]]) -> None:
         """Says what this worker answers with from now on, see `tasks.core.registry.Worker`."""
@@ -76,17 +74,10 @@ class Reports:
                 waiting.records.append(record)
                 self._count += 1
 
-    def write(self) -> None:
+    def look(self) -> None:
         """Writes once. Where that fails, the next time says all that is so then, and how many records were dropped."""
-        try:
-            self._tell()
-            self._keep()
-        except Exception as error:
-            if not self._failing:
-                log.warning("The registry does not take what this worker has to tell. %s", error)
-            self._failing = True
-        else:
-            self._failing = False
+        self._tell()
+        self._keep()
 
     def _tell(self) -> None:
         worker = self._worker
@@ -108,12 +99,3 @@ class Reports:
                     lost = waiting.dropped + len(waiting.records)
                     self._waiting.setdefault((project, step), _Waiting()).dropped += lost
                 raise
-
-    def _write_all(self) -> None:
-        while not self._stopped.wait(self._seconds):
-            self.write()
-        self.write()
-        try:
-            self._registry.forget_worker(self._name)
-        except Exception as error:
-            log.warning("The registry cannot be told that this worker has ended. %s", error)

@@ -61,11 +61,11 @@ def test_what_does_not_fit_is_counted_and_told(registry: Registry, trial: Trial)
     reports = Reports(registry, ADDRESS, capacity=3)
     for number in range(5):
         reports.add("tiny", trial.at, {"number": number})
-    reports.write()
+    reports.refresh()
     kept = [{"number": number} for number in range(3)]
     assert registry.take_records(trial) == [Batch("tiny", trial.at, kept, dropped=2)]
     reports.add("tiny", trial.at, {"number": 5})
-    reports.write()
+    reports.refresh()
     assert registry.take_records(trial) == [Batch("tiny", trial.at, [{"number": 5}], dropped=0)]
 
 
@@ -82,12 +82,12 @@ def test_a_registry_that_fails_costs_records_which_are_told_later(
     with caplog.at_level("WARNING"):
         for _ in range(2):
             reports.add("tiny", trial.at, {"number": 1})
-            reports.write()
+            reports.refresh()
     assert len(caplog.records) == 1 and "The registry does not take" in caplog.text
     rename("gone", "trial_records")
     engine.dispose()
     reports.add("tiny", trial.at, {"number": 3})
-    reports.write()
+    reports.refresh()
     assert registry.take_records(trial) == [Batch("tiny", trial.at, [{"number": 3}], dropped=2)]
 
 

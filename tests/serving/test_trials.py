@@ -210,7 +210,7 @@ def test_a_challenger_is_warm_and_stays_so_as_champion_or_goes_with_its_time(hom
         loaded = found.live.model.loaded
         assert loaded, "it is warm before its first request"
         found.keep({"version": 1})
-        reports.write()
+        reports.refresh()
         assert registry.take_records(trial) == [Batch("tiny", trial.at, [{"version": 1}])]
         (worker,) = registry.workers()
         assert (worker.versions, worker.challengers) == ({"tiny": 1}, champions.challengers())
