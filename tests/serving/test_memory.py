@@ -12,6 +12,7 @@ from serving import memory
 from serving.champions import Champions
 from serving.memory import Memory
 from serving.models import Live
+from serving.reports import Reports
 from serving.workers import Workers
 from tasks.core.errors import UpdraftError
 from tasks.core.registry import Registry
@@ -89,7 +90,8 @@ def test_an_endpoint_without_room_for_both_does_not_try_and_says_so_once(
     registry.move_alias("tiny", "champion", 1, expected=None, who="test", why="test")
     until = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=5)
     registry.set_trial("tiny", 2, "canary", 0.5, until=until, expected=None, who="test", why="test")
-    small, large = (Champions(registry, store, Memory(mib), Workers(home)) for mib in (15, 25))
+    reports = Reports(registry, "http://here")
+    small, large = (Champions(registry, store, Memory(mib), Workers(home), reports) for mib in (15, 25))
     for _ in range(3):
         small.refresh()
     assert small.challenger("tiny") is None and small.challengers() == {}
