@@ -111,7 +111,7 @@ def test_without_champion(case: Case) -> None:
 
 
 def test_a_candidate_is_measured_at_its_temperature_and_the_report_tells_what_that_does(case: Case) -> None:
-    plain, hot = (case.evaluate(spec) for spec in (SPEC, replace_fields(SPEC, {"packaging.temperature_scaling": True})))
+    plain, hot = (case.evaluate(spec) for spec in (SPEC, replace(SPEC, {"packaging.temperature_scaling": True})))
     told, other = (
         json.loads(case.platform.store.read_bytes(f"{made.folder}/calibration.json")) for made in (hot, plain)
     )
