@@ -1,8 +1,12 @@
-"""Requests to predictions: decoded in threads, and predicted together with whatever else is waiting.
+"""Requests to predictions: each prepared by itself, and predicted together with whatever else is waiting.
 
 No request is held back for company. A thread that has prepared its rows and finds the model idle predicts at once; what
 others have prepared meanwhile goes into the next call, as many rows together as pay for this model (`serving.memory`).
 So a model runs in one thread at a time, and a request crosses over to the threads and back only once.
+
+Where a model takes a millisecond or two, that crossing costs more than the model, and threads that take turns at the
+interpreter's lock make others wait longer than it would. Small requests to such a model stay on the event loop: those
+that it finds at one look are prepared one after the other and then predicted together. Large ones have their threads.
 """
 
 import asyncio
@@ -12,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -38,6 +42,29 @@ RETRY_SECONDS = 1
 T = TypeVar("T")
 
 
+class Preparable(Protocol):
+    """One or more rows as they were received."""
+
+    def prepare(self, predictor: Predictor) -> Inputs:
+        """What the graph takes; in a thread.
+
+        Raises:
+            Problem: one of them is none that the model takes.
+        """
+        ...
+
+    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
+        """The same on the event loop; None where it could take longer than some milliseconds.
+
+        Args:
+            most: rows that do not.
+
+        Raises:
+            Problem: see `prepare`.
+        """
+        ...
+
+
 class Batcher:
     """The threads of a worker, and what waits for them.
 
@@ -57,23 +84,34 @@ class Batcher:
         """Requests that have begun and have no answer yet."""
         return sum(lane.requests for lane in self._lanes.values())
 
-    async def run(self, live: Live, prepare: Callable[[Predictor], Inputs]) -> tuple[Inputs, np.ndarray]:
-        """The rows that ``prepare`` makes, in a thread, and their predictions, see `Predictor.predict`.
+    async def run(self, live: Live, rows: Preparable) -> tuple[Inputs, np.ndarray]:
+        """The rows, prepared, and their predictions, see `Predictor.predict`.
 
         Raises:
             Problem: 429 too many wait, 503 it took longer than the project allows, or the model cannot be loaded.
         """
         lane = self._lane(live)
 
-        def work(done: "asyncio.Future[tuple[Inputs, np.ndarray]]") -> None:
+        def begin(done: _Done) -> None:
+            loaded = live.model.at_hand()
+            inputs = rows.at_once(loaded.predictor, loaded.at_once) if loaded and loaded.at_once else None
+            if loaded is None or inputs is None:
+                self._threads.submit(_guarded, work, done)
+            elif lane.enter(_Job(inputs, done)):
+                done.get_loop().call_soon(lane.flush, loaded)
+
+        def work(done: _Done) -> None:
             loaded = _loaded(live)
-            job = _Job(prepare(loaded.predictor), done)
-            if lane.enter(job):
-                lane.drain(loaded.predictor, loaded.batch)
+            job = _Job(rows.prepare(loaded.predictor), done)
+            if loaded.at_once:
+                # The lane is the event loop's, which a large call would keep from all others.
+                _post(done.get_loop(), _predicted(loaded.predictor, [job]))
+            elif lane.enter(job):
+                lane.drain(loaded)
 
         if live.model.loaded is None:
             await self.call(live, lambda predictor: None)
-        return await self._within(live, lane, self._threads, work)
+        return await self._within(live, lane, begin)
 
     async def call(self, live: Live, work: Callable[[Predictor], T]) -> T:
         """What ``work`` gives for the model, in a thread aside of the predictions.
@@ -92,12 +130,10 @@ class Batcher:
         def run(done: "asyncio.Future[T]") -> None:
             _post(done.get_loop(), [(done, work(_loaded(live).predictor))])
 
-        return await self._within(live, self._lane(live), threads, run)
+        return await self._within(live, self._lane(live), lambda done: threads.submit(_guarded, run, done))
 
-    async def _within(
-        self, live: Live, lane: "_Lane", threads: Executor, work: Callable[["asyncio.Future[T]"], None]
-    ) -> T:
-        """What ``work`` puts into its future, unless the queue is full or the time is over."""
+    async def _within(self, live: Live, lane: "_Lane", begin: Callable[["asyncio.Future[T]"], object]) -> T:
+        """What comes into the future that ``begin`` is told, unless the queue is full or the time is over."""
         if lane.requests >= self._most:
             raise overloaded(live)
         loop = asyncio.get_running_loop()
@@ -105,7 +141,7 @@ class Batcher:
         timer = loop.call_later(live.signature.timeout_seconds, _expire, done, live)
         lane.requests += 1
         try:
-            threads.submit(_guarded, work, done)
+            begin(done)
             return await done
         finally:
             lane.requests -= 1
@@ -131,16 +167,19 @@ def timed_out(live: Live) -> Problem:
     return Problem(503, "timeout", message, retry_after=RETRY_SECONDS)
 
 
+_Done = asyncio.Future[tuple[Inputs, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class _Job:
     """Prepared rows, and who waits for their predictions."""
 
     inputs: Inputs
-    done: "asyncio.Future[tuple[Inputs, np.ndarray]]"
+    done: _Done
 
 
 class _Lane:
-    """What waits for one model; the thread that enters while nobody drains it has to.
+    """What waits for one model; who enters while nobody empties it has to.
 
     Attributes:
         requests: that have begun and have no answer yet; the event loop's own count.
@@ -153,19 +192,27 @@ class _Lane:
         self._draining = False
 
     def enter(self, job: _Job) -> bool:
-        """Queues the job; whether the caller is to drain the lane."""
+        """Queues the job; whether the caller is to empty the lane."""
         with self._lock:
             self._jobs.append(job)
             idle, self._draining = not self._draining, True
             return idle
 
-    def drain(self, predictor: Predictor, most: int) -> None:
-        """Predicts until nothing waits, up to ``most`` rows of several jobs in a call."""
-        while jobs := self._next(most):
-            _post(jobs[0].done.get_loop(), _predicted(predictor, jobs))
+    def drain(self, loaded: Loaded) -> None:
+        """Predicts until nothing waits, in a thread."""
+        while jobs := self._next(loaded.batch):
+            _post(jobs[0].done.get_loop(), _predicted(loaded.predictor, jobs))
+
+    def flush(self, loaded: Loaded) -> None:
+        """Predicts until nothing waits, on the event loop, which goes on with other things after each call."""
+        if jobs := self._next(loaded.batch):
+            _settle(_predicted(loaded.predictor, jobs))
+            jobs[0].done.get_loop().call_soon(self.flush, loaded)
 
     def _next(self, most: int) -> list[_Job]:
-        """The jobs of the next call, none if the lane is empty; those that nobody waits for any more are dropped."""
+        """The jobs of the next call, up to ``most`` rows of several of them, none if the lane is empty; those that
+        nobody waits for any more are dropped.
+        """
         with self._lock:
             taken: list[_Job] = []
             rows = 0
