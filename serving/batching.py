@@ -236,6 +236,8 @@ def _predicted(predictor: Predictor, jobs: Sequence[_Job]) -> _Answers:
         if len(jobs) == 1:
             return [(jobs[0].done, error)]
         return [answer for job in jobs for answer in _predicted(predictor, [job])]
+    if len(jobs) == 1:
+        return [(jobs[0].done, (jobs[0].inputs, found))]
     ends = np.cumsum([len(job.inputs) for job in jobs])
     parts = np.split(found, ends[:-1])
     return [(job.done, (job.inputs, part)) for job, part in zip(jobs, parts, strict=True)]

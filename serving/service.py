@@ -9,7 +9,7 @@ from serving.app import application
 from serving.champions import Champions
 from serving.key_ring import KeyRing
 from serving.memory import Memory
-from serving.mounted import Mounted, in_place, lean, pin_threads
+from serving.mounted import Mounted, in_place, lean, pin_threads, spare_garbage_collection
 from serving.workers import Workers
 from tasks.core.registry import Registry
 from tasks.core.settings import settings
@@ -35,6 +35,7 @@ class Updraft:
         self._champions.start()
         self._keys.start()
         self._log.start()
+        spare_garbage_collection()
 
     @bentoml.on_shutdown
     def stop(self) -> None:

@@ -67,7 +67,8 @@ class RequestLog:
         self._home, self._cap = home, int(cap_mib * 2**20)
         self._days: dict[str, int] = {}
         self._part, self._look = 0, 0.0
-        self._queue: queue.Queue[tuple[str, Record] | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._queue: queue.SimpleQueue[tuple[str, Record] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
 
@@ -89,12 +90,12 @@ class RequestLog:
         """
         if days is not None:
             self._days[project] = days
-        try:
-            self._queue.put_nowait((project, {"time": datetime.now(UTC).isoformat(), **record}))
-        except queue.Full:
-            self.dropped += 1
-            if self.dropped % 1000 == 1:
-                log.warning("The request log cannot keep up: %d records dropped so far.", self.dropped)
+        if self._queue.qsize() < self._capacity:
+            self._queue.put((project, {"time": datetime.now(UTC).isoformat(), **record}))
+            return
+        self.dropped += 1
+        if self.dropped % 1000 == 1:
+            log.warning("The request log cannot keep up: %d records dropped so far.", self.dropped)
 
     def _write_all(self) -> None:
         stopped = False
