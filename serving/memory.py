@@ -17,7 +17,7 @@ from tasks.runtime.predictor import SIGNATURE, Inputs, Predictor, Signature
 log = logging.getLogger("updraft.serving")
 
 _SIZES = (1, 4, 16, 64)
-_ROUNDS = 3
+_ROUNDS = 5
 _WORTH = 1.15
 _LONG_SECONDS = 0.02
 """A call that takes longer has made up for what a call costs, and nobody shall wait for a larger one."""
