@@ -10,18 +10,16 @@ that it finds at one look are prepared one after the other and then predicted to
 """
 
 import asyncio
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from serving.errors import Problem
+from serving.given import Preparable
+from serving.lanes import Done, Job, Lane, post, predicted, settle
 from serving.memory import Loaded
 from serving.models import Live
 from tasks.core.errors import UpdraftError
@@ -42,29 +40,6 @@ RETRY_SECONDS = 1
 T = TypeVar("T")
 
 
-class Preparable(Protocol):
-    """One or more rows as they were received."""
-
-    def prepare(self, predictor: Predictor) -> Inputs:
-        """What the graph takes; in a thread.
-
-        Raises:
-            Problem: one of them is none that the model takes.
-        """
-        ...
-
-    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
-        """The same on the event loop; None where it could take longer than some milliseconds.
-
-        Args:
-            most: rows that do not.
-
-        Raises:
-            Problem: see `prepare`.
-        """
-        ...
-
-
 class Batcher:
     """The threads of a worker, and what waits for them.
 
@@ -78,7 +53,7 @@ class Batcher:
         # What may take seconds, and shall not stand before predictions.
         self._aside = ThreadPoolExecutor(2, "aside")
         self._shadow = ThreadPoolExecutor(MIRRORS, "shadow")
-        self._lanes: WeakKeyDictionary[Live, _Lane] = WeakKeyDictionary()
+        self._lanes: WeakKeyDictionary[Live, Lane] = WeakKeyDictionary()
 
     def waiting(self) -> int:
         """Requests that have begun and have no answer yet."""
@@ -92,20 +67,20 @@ class Batcher:
         """
         lane = self._lane(live)
 
-        def begin(done: _Done) -> None:
+        def begin(done: Done) -> None:
             loaded = live.model.at_hand()
             inputs = rows.at_once(loaded.predictor, loaded.at_once) if loaded and loaded.at_once else None
             if loaded is None or inputs is None:
                 self._threads.submit(_guarded, work, done)
-            elif lane.enter(_Job(inputs, done)):
+            elif lane.enter(Job(inputs, done)):
                 done.get_loop().call_soon(lane.flush, loaded)
 
-        def work(done: _Done) -> None:
+        def work(done: Done) -> None:
             loaded = _loaded(live)
-            job = _Job(rows.prepare(loaded.predictor), done)
+            job = Job(rows.prepare(loaded.predictor), done)
             if loaded.at_once:
                 # The lane is the event loop's, which a large call would keep from all others.
-                _post(done.get_loop(), _predicted(loaded.predictor, [job]))
+                post(done.get_loop(), predicted(loaded.predictor, [job]))
             elif lane.enter(job):
                 lane.drain(loaded)
 
@@ -128,11 +103,11 @@ class Batcher:
 
     async def _work(self, live: Live, threads: Executor, work: Callable[[Predictor], T]) -> T:
         def run(done: "asyncio.Future[T]") -> None:
-            _post(done.get_loop(), [(done, work(_loaded(live).predictor))])
+            post(done.get_loop(), [(done, work(_loaded(live).predictor))])
 
         return await self._within(live, self._lane(live), lambda done: threads.submit(_guarded, run, done))
 
-    async def _within(self, live: Live, lane: "_Lane", begin: Callable[["asyncio.Future[T]"], object]) -> T:
+    async def _within(self, live: Live, lane: Lane, begin: Callable[["asyncio.Future[T]"], object]) -> T:
         """What comes into the future that ``begin`` is told, unless the queue is full or the time is over."""
         if lane.requests >= self._most:
             raise overloaded(live)
@@ -147,10 +122,10 @@ class Batcher:
             lane.requests -= 1
             timer.cancel()
 
-    def _lane(self, live: Live) -> "_Lane":
+    def _lane(self, live: Live) -> Lane:
         lane = self._lanes.get(live)
         if lane is None:
-            lane = self._lanes[live] = _Lane()
+            lane = self._lanes[live] = Lane()
         return lane
 
 
@@ -167,82 +142,6 @@ def timed_out(live: Live) -> Problem:
     return Problem(503, "timeout", message, retry_after=RETRY_SECONDS)
 
 
-_Done = asyncio.Future[tuple[Inputs, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Prepared rows, and who waits for their predictions."""
-
-    inputs: Inputs
-    done: _Done
-
-
-class _Lane:
-    """What waits for one model; who enters while nobody empties it has to.
-
-    Attributes:
-        requests: that have begun and have no answer yet; the event loop's own count.
-    """
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self._lock = threading.Lock()
-        self._jobs: deque[_Job] = deque()
-        self._draining = False
-
-    def enter(self, job: _Job) -> bool:
-        """Queues the job; whether the caller is to empty the lane."""
-        with self._lock:
-            self._jobs.append(job)
-            idle, self._draining = not self._draining, True
-            return idle
-
-    def drain(self, loaded: Loaded) -> None:
-        """Predicts until nothing waits, in a thread."""
-        while jobs := self._next(loaded.batch):
-            _post(jobs[0].done.get_loop(), _predicted(loaded.predictor, jobs))
-
-    def flush(self, loaded: Loaded) -> None:
-        """Predicts until nothing waits, on the event loop, which goes on with other things after each call."""
-        if jobs := self._next(loaded.batch):
-            _settle(_predicted(loaded.predictor, jobs))
-            jobs[0].done.get_loop().call_soon(self.flush, loaded)
-
-    def _next(self, most: int) -> list[_Job]:
-        """The jobs of the next call, up to ``most`` rows of several of them, none if the lane is empty; those that
-        nobody waits for any more are dropped.
-        """
-        with self._lock:
-            taken: list[_Job] = []
-            rows = 0
-            while self._jobs and (not taken or rows + len(self._jobs[0].inputs) <= most):
-                job = self._jobs.popleft()
-                if not job.done.done():
-                    taken.append(job)
-                    rows += len(job.inputs)
-            self._draining = bool(taken)
-            return taken
-
-
-_Answers = list[tuple["asyncio.Future[Any]", Any]]
-
-
-def _predicted(predictor: Predictor, jobs: Sequence[_Job]) -> _Answers:
-    """The jobs' futures with their predictions. Where rows together cannot be predicted, each job is tried alone."""
-    try:
-        found = predictor.predict(jobs[0].inputs if len(jobs) == 1 else Inputs.join([job.inputs for job in jobs]))
-    except Exception as error:
-        if len(jobs) == 1:
-            return [(jobs[0].done, error)]
-        return [answer for job in jobs for answer in _predicted(predictor, [job])]
-    if len(jobs) == 1:
-        return [(jobs[0].done, (jobs[0].inputs, found))]
-    ends = np.cumsum([len(job.inputs) for job in jobs])
-    parts = np.split(found, ends[:-1])
-    return [(job.done, (job.inputs, part)) for job, part in zip(jobs, parts, strict=True)]
-
-
 def _loaded(live: Live) -> Loaded:
     try:
         return live.model.get()
@@ -257,24 +156,8 @@ def _guarded(work: Callable[["asyncio.Future[T]"], None], done: "asyncio.Future[
     try:
         work(done)
     except BaseException as error:
-        _post(done.get_loop(), [(done, error)])
-
-
-def _post(loop: asyncio.AbstractEventLoop, answers: _Answers) -> None:
-    """From a thread to the event loop: wakes those who wait, all with one call."""
-    with suppress(RuntimeError):  # The server has stopped.
-        loop.call_soon_threadsafe(_settle, answers)
+        post(done.get_loop(), [(done, error)])
 
 
 def _expire(done: "asyncio.Future[Any]", live: Live) -> None:
-    _settle([(done, timed_out(live))])
-
-
-def _settle(answers: _Answers) -> None:
-    for done, answer in answers:
-        if done.done():
-            continue
-        if isinstance(answer, BaseException):
-            done.set_exception(answer)
-        else:
-            done.set_result(answer)
+    settle([(done, timed_out(live))])

@@ -31,7 +31,7 @@ class Entities:
         return len(self.found)
 
     def prepare(self, predictor: Predictor) -> Inputs:
-        """See `serving.batching.Preparable`."""
+        """See `serving.given.Preparable`."""
         # Brings pyarrow, which the endpoint of images does without.
         from tasks.runtime.extractors import widths
         from tasks.runtime.table_features import is_text
@@ -46,7 +46,7 @@ class Entities:
         return Inputs(None, {group: np.stack([row[group] for row in rows]) for group in missing})
 
     def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
-        """See `serving.batching.Preparable`."""
+        """See `serving.given.Preparable`."""
         return self.prepare(predictor) if len(self) <= most else None
 
     def about(self, index: int) -> Mapping[str, Any]:

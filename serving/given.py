@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from serving.batching import Preparable
 from serving.errors import Problem, bad_image, bad_row
 from tasks.runtime.baseline import Baseline
 from tasks.runtime.images import BadImage
@@ -20,6 +19,29 @@ AT_ONCE_BYTES = 32 * 1024
 
 AT_ONCE_PIXELS = 256 * 256
 """Of each of its images: a few bytes can unpack to many pixels."""
+
+
+class Preparable(Protocol):
+    """One or more rows as they were received."""
+
+    def prepare(self, predictor: Predictor) -> Inputs:
+        """What the graph takes; in a thread.
+
+        Raises:
+            Problem: one of them is none that the model takes.
+        """
+        ...
+
+    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
+        """The same on the event loop; None where it could take longer than some milliseconds.
+
+        Args:
+            most: rows that do not.
+
+        Raises:
+            Problem: see `prepare`.
+        """
+        ...
 
 
 class Given(Preparable, Protocol):

@@ -14,8 +14,9 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from serving.answers import predictions_of
-from serving.batching import MIRRORS, Batcher, Preparable
+from serving.batching import MIRRORS, Batcher
 from serving.errors import Problem
+from serving.given import Preparable
 from serving.models import Challenger, Live, Models, find
 from tasks.runtime.predictor import Inputs, Predictor
 from tasks.runtime.requests import RequestLog

@@ -129,7 +129,7 @@ class _Given:
         return self._read(predictor).prepare(predictor)
 
     def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
-        """See `serving.batching.Preparable`."""
+        """See `serving.given.Preparable`."""
         return self._read(predictor).at_once(predictor, most) if len(self._body) <= AT_ONCE_BYTES else None
 
     def _read(self, predictor: Predictor) -> "Images | _Pixels | Rows":
@@ -145,11 +145,11 @@ class _Pixels:
     pixels: np.ndarray
 
     def prepare(self, predictor: Predictor) -> Inputs:
-        """See `serving.batching.Preparable`."""
+        """See `serving.given.Preparable`."""
         return predictor.prepare_pixels(self.pixels)
 
     def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
-        """See `serving.batching.Preparable`."""
+        """See `serving.given.Preparable`."""
         return self.prepare(predictor) if len(self.pixels) <= most else None
 
 

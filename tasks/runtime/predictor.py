@@ -156,8 +156,8 @@ class Predictor:
             BadImage: the bytes are no image that this package takes, or it has too many pixels.
         """
         assert self.signature.image is not None, "this package takes rows"
-        most = min(max_pixels or self.signature.max_pixels, self.signature.max_pixels)
-        return self.prepare_pixels(decode(data, self.signature.image, most)[None])
+        most = max_pixels or self.signature.max_pixels
+        return self.prepare_pixels(decode(data, self.signature.image, min(most, self.signature.max_pixels))[None])
 
     def prepare_pixels(self, pixels: np.ndarray) -> Inputs:
         """Computes the features of decoded images, uint8 (N, H, W, C), N at least 1."""
