@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import ORJSONResponse
+import orjson
+from fastapi import FastAPI, HTTPException, Request, Response
 
 from tasks.runtime.extractors import extract
 from tasks.runtime.images import BadImage, decode
@@ -28,7 +28,7 @@ _session = ort.InferenceSession((_folder / MODEL).read_bytes(), _options, provid
 
 
 @app.post("/predict")
-async def predict(request: Request) -> ORJSONResponse:
+async def predict(request: Request) -> Response:
     """The likeliest classes of the image in the body."""
     assert _signature.image is not None
     try:
@@ -39,4 +39,4 @@ async def predict(request: Request) -> ORJSONResponse:
     (found,) = _session.run(None, {"image": pixels[None], **features})
     order = np.argsort(-found[0])[: _signature.top_k]
     top = [{"label": _signature.classes[n], "probability": float(found[0][n])} for n in order]
-    return ORJSONResponse({"predictions": [{**top[0], "top": top}]})
+    return Response(orjson.dumps({"predictions": [{**top[0], "top": top}]}), media_type="application/json")

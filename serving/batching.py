@@ -1,23 +1,25 @@
-"""Requests to predictions: decoded in threads, and predicted together with whatever else is waiting.
+"""Requests to predictions: each prepared by itself, and predicted together with whatever else is waiting.
 
 No request is held back for company. A thread that has prepared its rows and finds the model idle predicts at once; what
 others have prepared meanwhile goes into the next call, as many rows together as pay for this model (`serving.memory`).
 So a model runs in one thread at a time, and a request crosses over to the threads and back only once.
+
+Where a model takes a millisecond or two, that crossing costs more than the model, and threads that take turns at the
+interpreter's lock make others wait longer than it would. Small requests to such a model stay on the event loop: those
+that it finds at one look are prepared one after the other and then predicted together. Large ones have their threads.
 """
 
 import asyncio
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from serving.errors import Problem
+from serving.given import Preparable
+from serving.lanes import Done, Job, Lane, post, predicted, settle
 from serving.memory import Loaded
 from serving.models import Live
 from tasks.core.errors import UpdraftError
@@ -51,29 +53,40 @@ class Batcher:
         # What may take seconds, and shall not stand before predictions.
         self._aside = ThreadPoolExecutor(2, "aside")
         self._shadow = ThreadPoolExecutor(MIRRORS, "shadow")
-        self._lanes: WeakKeyDictionary[Live, _Lane] = WeakKeyDictionary()
+        self._lanes: WeakKeyDictionary[Live, Lane] = WeakKeyDictionary()
 
     def waiting(self) -> int:
         """Requests that have begun and have no answer yet."""
         return sum(lane.requests for lane in self._lanes.values())
 
-    async def run(self, live: Live, prepare: Callable[[Predictor], Inputs]) -> tuple[Inputs, np.ndarray]:
-        """The rows that ``prepare`` makes, in a thread, and their predictions, see `Predictor.predict`.
+    async def run(self, live: Live, rows: Preparable) -> tuple[Inputs, np.ndarray]:
+        """The rows, prepared, and their predictions, see `Predictor.predict`.
 
         Raises:
             Problem: 429 too many wait, 503 it took longer than the project allows, or the model cannot be loaded.
         """
         lane = self._lane(live)
 
-        def work(done: "asyncio.Future[tuple[Inputs, np.ndarray]]") -> None:
+        def begin(done: Done) -> None:
+            loaded = live.model.at_hand()
+            inputs = rows.at_once(loaded.predictor, loaded.at_once) if loaded and loaded.at_once else None
+            if loaded is None or inputs is None:
+                self._threads.submit(_guarded, work, done)
+            elif lane.enter(Job(inputs, done)):
+                done.get_loop().call_soon(lane.flush, loaded)
+
+        def work(done: Done) -> None:
             loaded = _loaded(live)
-            job = _Job(prepare(loaded.predictor), done)
-            if lane.enter(job):
-                lane.drain(loaded.predictor, loaded.batch)
+            job = Job(rows.prepare(loaded.predictor), done)
+            if loaded.at_once:
+                # The lane is the event loop's, which a large call would keep from all others.
+                post(done.get_loop(), predicted(loaded.predictor, [job]))
+            elif lane.enter(job):
+                lane.drain(loaded)
 
         if live.model.loaded is None:
             await self.call(live, lambda predictor: None)
-        return await self._within(live, lane, self._threads, work)
+        return await self._within(live, lane, begin)
 
     async def call(self, live: Live, work: Callable[[Predictor], T]) -> T:
         """What ``work`` gives for the model, in a thread aside of the predictions.
@@ -90,14 +103,12 @@ class Batcher:
 
     async def _work(self, live: Live, threads: Executor, work: Callable[[Predictor], T]) -> T:
         def run(done: "asyncio.Future[T]") -> None:
-            _post(done.get_loop(), [(done, work(_loaded(live).predictor))])
+            post(done.get_loop(), [(done, work(_loaded(live).predictor))])
 
-        return await self._within(live, self._lane(live), threads, run)
+        return await self._within(live, self._lane(live), lambda done: threads.submit(_guarded, run, done))
 
-    async def _within(
-        self, live: Live, lane: "_Lane", threads: Executor, work: Callable[["asyncio.Future[T]"], None]
-    ) -> T:
-        """What ``work`` puts into its future, unless the queue is full or the time is over."""
+    async def _within(self, live: Live, lane: Lane, begin: Callable[["asyncio.Future[T]"], object]) -> T:
+        """What comes into the future that ``begin`` is told, unless the queue is full or the time is over."""
         if lane.requests >= self._most:
             raise overloaded(live)
         loop = asyncio.get_running_loop()
@@ -105,16 +116,16 @@ class Batcher:
         timer = loop.call_later(live.signature.timeout_seconds, _expire, done, live)
         lane.requests += 1
         try:
-            threads.submit(_guarded, work, done)
+            begin(done)
             return await done
         finally:
             lane.requests -= 1
             timer.cancel()
 
-    def _lane(self, live: Live) -> "_Lane":
+    def _lane(self, live: Live) -> Lane:
         lane = self._lanes.get(live)
         if lane is None:
-            lane = self._lanes[live] = _Lane()
+            lane = self._lanes[live] = Lane()
         return lane
 
 
@@ -131,69 +142,6 @@ def timed_out(live: Live) -> Problem:
     return Problem(503, "timeout", message, retry_after=RETRY_SECONDS)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Prepared rows, and who waits for their predictions."""
-
-    inputs: Inputs
-    done: "asyncio.Future[tuple[Inputs, np.ndarray]]"
-
-
-class _Lane:
-    """What waits for one model; the thread that enters while nobody drains it has to.
-
-    Attributes:
-        requests: that have begun and have no answer yet; the event loop's own count.
-    """
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self._lock = threading.Lock()
-        self._jobs: deque[_Job] = deque()
-        self._draining = False
-
-    def enter(self, job: _Job) -> bool:
-        """Queues the job; whether the caller is to drain the lane."""
-        with self._lock:
-            self._jobs.append(job)
-            idle, self._draining = not self._draining, True
-            return idle
-
-    def drain(self, predictor: Predictor, most: int) -> None:
-        """Predicts until nothing waits, up to ``most`` rows of several jobs in a call."""
-        while jobs := self._next(most):
-            _post(jobs[0].done.get_loop(), _predicted(predictor, jobs))
-
-    def _next(self, most: int) -> list[_Job]:
-        """The jobs of the next call, none if the lane is empty; those that nobody waits for any more are dropped."""
-        with self._lock:
-            taken: list[_Job] = []
-            rows = 0
-            while self._jobs and (not taken or rows + len(self._jobs[0].inputs) <= most):
-                job = self._jobs.popleft()
-                if not job.done.done():
-                    taken.append(job)
-                    rows += len(job.inputs)
-            self._draining = bool(taken)
-            return taken
-
-
-_Answers = list[tuple["asyncio.Future[Any]", Any]]
-
-
-def _predicted(predictor: Predictor, jobs: Sequence[_Job]) -> _Answers:
-    """The jobs' futures with their predictions. Where rows together cannot be predicted, each job is tried alone."""
-    try:
-        found = predictor.predict(jobs[0].inputs if len(jobs) == 1 else Inputs.join([job.inputs for job in jobs]))
-    except Exception as error:
-        if len(jobs) == 1:
-            return [(jobs[0].done, error)]
-        return [answer for job in jobs for answer in _predicted(predictor, [job])]
-    ends = np.cumsum([len(job.inputs) for job in jobs])
-    parts = np.split(found, ends[:-1])
-    return [(job.done, (job.inputs, part)) for job, part in zip(jobs, parts, strict=True)]
-
-
 def _loaded(live: Live) -> Loaded:
     try:
         return live.model.get()
@@ -208,24 +156,8 @@ def _guarded(work: Callable[["asyncio.Future[T]"], None], done: "asyncio.Future[
     try:
         work(done)
     except BaseException as error:
-        _post(done.get_loop(), [(done, error)])
-
-
-def _post(loop: asyncio.AbstractEventLoop, answers: _Answers) -> None:
-    """From a thread to the event loop: wakes those who wait, all with one call."""
-    with suppress(RuntimeError):  # The server has stopped.
-        loop.call_soon_threadsafe(_settle, answers)
+        post(done.get_loop(), [(done, error)])
 
 
 def _expire(done: "asyncio.Future[Any]", live: Live) -> None:
-    _settle([(done, timed_out(live))])
-
-
-def _settle(answers: _Answers) -> None:
-    for done, answer in answers:
-        if done.done():
-            continue
-        if isinstance(answer, BaseException):
-            done.set_exception(answer)
-        else:
-            done.set_result(answer)
+    settle([(done, timed_out(live))])

@@ -31,7 +31,7 @@ class Entities:
         return len(self.found)
 
     def prepare(self, predictor: Predictor) -> Inputs:
-        """See `serving.given.Given`."""
+        """See `serving.given.Preparable`."""
         # Brings pyarrow, which the endpoint of images does without.
         from tasks.runtime.extractors import widths
         from tasks.runtime.table_features import is_text
@@ -44,6 +44,10 @@ class Entities:
         }
         rows = [{group: _or(each.values[group], missing[group]) for group in missing} for each in self.found]
         return Inputs(None, {group: np.stack([row[group] for row in rows]) for group in missing})
+
+    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
+        """See `serving.given.Preparable`."""
+        return self.prepare(predictor) if len(self) <= most else None
 
     def about(self, index: int) -> Mapping[str, Any]:
         """The entity, when its features were so, and whether that is longer ago than the project allows."""

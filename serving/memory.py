@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from tasks.core.errors import UpdraftError
@@ -16,10 +18,13 @@ from tasks.runtime.predictor import SIGNATURE, Inputs, Predictor, Signature
 log = logging.getLogger("updraft.serving")
 
 _SIZES = (1, 4, 16, 64)
-_ROUNDS = 3
+_ROUNDS = 5
 _WORTH = 1.15
 _LONG_SECONDS = 0.02
 """A call that takes longer has made up for what a call costs, and nobody shall wait for a larger one."""
+
+_AT_ONCE_SECONDS = 0.004
+"""That a request may keep the event loop from the others."""
 
 _RUNTIMES = {"onnx": "onnx_model", "litert": "litert", "saved_model": "saved_model"}
 
@@ -31,11 +36,14 @@ class Loaded:
     Attributes:
         batch: rows that are worth predicting in one call; 1 where a call of several takes as long as several calls.
         mib: what this process grew by when it was loaded, at least the size of its files.
+        at_once: rows of a request that are so quickly done that crossing over to a thread would cost more than it
+            spares the others; 0: not even one.
     """
 
     predictor: Predictor
     batch: int
     mib: float
+    at_once: int = 0
 
 
 class Memory:
@@ -149,6 +157,11 @@ class Model:
         self.used = time.monotonic()
         return self.loaded or self._memory.load(self)
 
+    def at_hand(self) -> Loaded | None:
+        """The model if it is in memory; waits for nobody."""
+        self.used = time.monotonic()
+        return self.loaded
+
     def forget(self) -> None:
         """See `Memory.forget`."""
         self._memory.forget(self)
@@ -172,7 +185,8 @@ def _load(folder: Path) -> Loaded:
     predictor = Predictor.load(folder)
     predictor.warm_up()
     batch = worthwhile(predictor.predict, predictor.blank)
-    return Loaded(predictor, batch, max(_resident() - before, size_mib(folder)))
+    at_once = int(_AT_ONCE_SECONDS / row_seconds(predictor))
+    return Loaded(predictor, batch, max(_resident() - before, size_mib(folder)), at_once)
 
 
 def worthwhile(predict: Callable[[Inputs], object], blank: Callable[[int], Inputs]) -> int:
@@ -186,7 +200,7 @@ def worthwhile(predict: Callable[[Inputs], object], blank: Callable[[int], Input
     paces: dict[int, float] = {}
     for size in _SIZES:
         rows = blank(size)
-        seconds = min(_seconds(predict, rows) for _ in range(_ROUNDS))
+        seconds = min(_seconds(partial(predict, rows)) for _ in range(_ROUNDS))
         paces[size] = seconds / size
         if seconds > _LONG_SECONDS:
             break
@@ -194,9 +208,21 @@ def worthwhile(predict: Callable[[Inputs], object], blank: Callable[[int], Input
     return next(size for size in paces if paces[size] <= best * _WORTH)
 
 
-def _seconds(predict: Callable[[Inputs], object], rows: Inputs) -> float:
+def row_seconds(predictor: Predictor) -> float:
+    """What the features and the prediction of one row take; of an image without decoding it."""
+    image = predictor.signature.image
+    # Noise: a blank image has no keypoints.
+    noise = np.random.default_rng(0).integers(0, 256, (1, *image.shape), np.uint8) if image else None
+
+    def row() -> None:
+        predictor.predict(predictor.blank(1) if noise is None else predictor.prepare_pixels(noise))
+
+    return min(_seconds(row) for _ in range(_ROUNDS))
+
+
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    predict(rows)
+    work()
     return time.perf_counter() - started
 
 

@@ -9,7 +9,7 @@ import bentoml
 
 from serving.app import application
 from serving.models import Packaged
-from serving.mounted import Mounted, in_place, lean, pin_threads
+from serving.mounted import Mounted, in_place, lean, pin_threads, spare_garbage_collection
 from tasks.core.settings import settings
 from tasks.runtime.requests import RequestLog
 
@@ -28,6 +28,7 @@ class Updraft:
         self._log = RequestLog(settings().home, cap_mib=settings().request_log_mib)
         self._log.start()
         _mounted.mount(application(Packaged(_PACKAGE), self._log))
+        spare_garbage_collection()
 
     @bentoml.on_shutdown
     def stop(self) -> None:

@@ -119,3 +119,5 @@ def guard_connections() -> None:
     # They write a line for each request that they cannot parse: whoever sends those could fill the disk.
     for name in ("uvicorn.error", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Without a handler in sight uvicorn prepares no line of its own for each request.
+    logging.getLogger("uvicorn.access").propagate = False

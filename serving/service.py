@@ -11,7 +11,7 @@ from serving.app import application
 from serving.champions import Champions
 from serving.key_ring import KeyRing
 from serving.memory import Memory
-from serving.mounted import Mounted, in_place, lean, pin_threads
+from serving.mounted import Mounted, in_place, lean, pin_threads, spare_garbage_collection
 from serving.reports import Reports
 from serving.workers import Workers
 from tasks.core.registry import Registry
@@ -40,6 +40,7 @@ class Updraft:
         self._reports.start()
         self._keys.start()
         self._log.start()
+        spare_garbage_collection()
 
     @bentoml.on_shutdown
     def stop(self) -> None:

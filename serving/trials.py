@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from serving.answers import predictions_of
 from serving.batching import MIRRORS, Batcher
 from serving.errors import Problem
+from serving.given import Preparable
 from serving.models import Challenger, Live, Models, find
 from tasks.runtime.predictor import Inputs, Predictor
 
@@ -66,9 +67,9 @@ class Trials:
         challenger = self._challenger(request) if version is None else None
         return Turn(self, request.state.request_id, self.choose(request, version), challenger)
 
-    async def run(self, live: Live, prepare: _Prepare) -> tuple[Inputs, np.ndarray]:
+    async def run(self, live: Live, rows: Preparable) -> tuple[Inputs, np.ndarray]:
         """See `Batcher.run`."""
-        return await self._batcher.run(live, prepare)
+        return await self._batcher.run(live, rows)
 
     async def call(self, live: Live, work: Callable[[Predictor], T]) -> T:
         """See `Batcher.call`."""
@@ -107,18 +108,18 @@ class Turn:
         self.live = live
         self.answers: Sequence[Mapping[str, Any]] = ()
         self._trials, self._id, self._challenger = trials, request_id, challenger
-        self._prepare: _Prepare | None = None
+        self._rows: Preparable | None = None
         self._view, self._seconds = "", 0.0
 
-    async def run(self, prepare: _Prepare, view: str = "") -> tuple[Inputs, np.ndarray]:
-        """The rows that ``prepare`` makes, and their predictions; see `Batcher.run`.
+    async def run(self, rows: Preparable, view: str = "") -> tuple[Inputs, np.ndarray]:
+        """The rows and their predictions; see `Batcher.run`.
 
         Args:
             view: where the rows come from the online store: another version's features may stand in another one.
         """
-        self._prepare, self._view, started = prepare, view, time.perf_counter()
+        self._rows, self._view, started = rows, view, time.perf_counter()
         try:
-            return await self._trials.run(self.live, prepare)
+            return await self._trials.run(self.live, rows)
         finally:
             self._seconds = time.perf_counter() - started
 
@@ -136,8 +137,8 @@ class Turn:
         failed = _code(error) if error else ""
         challenger.keep(_record(self.live, self._seconds, self.answers, failed))
         fits = self._view in ("", challenger.live.signature.view)
-        if error is None and self._prepare and fits and challenger.mode == "shadow" and challenger.takes(self._id):
-            self._trials.mirror(challenger, self._prepare)
+        if error is None and self._rows and fits and challenger.mode == "shadow" and challenger.takes(self._id):
+            self._trials.mirror(challenger, self._rows.prepare)
 
 
 def _record(live: Live, seconds: float, answers: Sequence[Mapping[str, Any]], failed: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -59,11 +60,12 @@ class V1:
             top_k = chosen_top_k(request, live.signature)
             given = await read_given(request, live.signature)
             view = live.signature.view if isinstance(given, Entities) else ""
-            inputs, found = await turn.run(given.prepare, view)
+            inputs, found = await turn.run(given, view)
             turn.answers = answers = predictions_of(live.signature, found, top_k)
         record(self._log, request.state.request_id, live, inputs, answers)
         predictions = [{**given.about(index), **answer} for index, answer in enumerate(answers)]
-        return _answer(request, live, "predictions", predictions)
+        said = _said(request, live, "predictions", predictions)
+        return Response(orjson.dumps(said), media_type="application/json")
 
     async def explain(self, request: Request) -> Response:
         """What in each image or row speaks for the answer and what against it."""
@@ -74,7 +76,13 @@ class V1:
             message = f"{len(given)} rows; send at most {MAX_EXPLAINED} to be explained in one request."
             raise Problem(413, "too_many_to_explain", message)
         explain = partial(given.explain, baseline=live.baseline, label=label)
-        return _answer(request, live, "explanations", await self._trials.call(live, explain))
+        said = _said(request, live, "explanations", await self._trials.call(live, explain))
+        try:
+            return JSONResponse(said)
+        except ValueError:
+            # JSON has no word for what is not finite.
+            message = "The model gives no number where these rows differ from its training rows by so much."
+            raise Problem(422, "not_a_number", message) from None
 
     async def feedback(self, request: Request) -> Response:
         """The true label of an earlier request, for the log."""
@@ -86,12 +94,8 @@ class V1:
         return JSONResponse({"project": project, **told, "accepted": True}, 202)
 
 
-def _answer(request: Request, live: Live, name: str, rows: Sequence[Mapping[str, Any]]) -> Response:
+def _said(request: Request, live: Live, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The answer about the rows, which are counted."""
     request.state.rows = len(rows)
     said = {"project": live.signature.project, "version": live.version, "request_id": request.state.request_id}
-    try:
-        return JSONResponse({**said, name: rows})
-    except ValueError:
-        # JSON has no word for what is not finite.
-        message = "The model gives no number where these rows differ from its training rows by so much."
-        raise Problem(422, "not_a_number", message) from None
+    return {**said, name: rows}

@@ -9,6 +9,7 @@ FP32 [N].
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from starlette.routing import Route
 
 from serving.answers import predictions_of
 from serving.errors import Problem
-from serving.given import Images, Rows
+from serving.given import AT_ONCE_BYTES, Images, Rows
 from serving.models import Live, Models, find
 from serving.payload import MAX_IMAGES, MAX_ROWS, read_body
 from serving.recording import record
@@ -95,7 +96,7 @@ class V2:
             if "content-encoding" in request.headers:
                 raise Problem(415, "unsupported_encoding", "The body is compressed. Send it as it is.")
             given = _Given(await read_body(request, live.signature.max_body_kib * 1024), _header(request))
-            inputs, found = await turn.run(given.prepare)
+            inputs, found = await turn.run(given)
             turn.answers = answers = predictions_of(live.signature, found, 1)
         request_id = _request_id(given.asked, request)
         described = {"model_name": live.signature.project, "model_version": str(live.version), "id": request_id}
@@ -125,10 +126,31 @@ class _Given:
         Raises:
             Problem: 400 not as the protocol wants it, 413 too many rows, 422 none that the model takes.
         """
+        return self._read(predictor).prepare(predictor)
+
+    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
+        """See `serving.given.Preparable`."""
+        return self._read(predictor).at_once(predictor, most) if len(self._body) <= AT_ONCE_BYTES else None
+
+    def _read(self, predictor: Predictor) -> "Images | _Pixels | Rows":
         self.asked = read_asked(self._body, self._header)
-        if predictor.signature.image is not None:
-            return _images(self.asked.tensors, predictor)
-        return _rows(self.asked.tensors).prepare(predictor)
+        tensors = self.asked.tensors
+        return _rows(tensors) if predictor.signature.image is None else _images(tensors, predictor)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Decoded images, uint8 (N, H, W, C)."""
+
+    pixels: np.ndarray
+
+    def prepare(self, predictor: Predictor) -> Inputs:
+        """See `serving.given.Preparable`."""
+        return predictor.prepare_pixels(self.pixels)
+
+    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
+        """See `serving.given.Preparable`."""
+        return self.prepare(predictor) if len(self.pixels) <= most else None
 
 
 def _header(request: Request) -> int | None:
@@ -147,18 +169,18 @@ def _request_id(asked: Asked, request: Request) -> str:
     return asked.id or request.state.request_id
 
 
-def _images(tensors: Mapping[str, np.ndarray], predictor: Predictor) -> Inputs:
+def _images(tensors: Mapping[str, np.ndarray], predictor: Predictor) -> Images | _Pixels:
     shape = predictor.signature.image and predictor.signature.image.shape
     found = tensors.get("image")
     if found is None or len(tensors) > 1:
         raise Problem(422, "images_wanted", 'This model takes one input, "image".')
     _check_count(len(found), MAX_IMAGES, "images")
     if found.dtype == object and found.size == len(found):
-        return Images([_file(value, index) for index, value in enumerate(found.ravel())]).prepare(predictor)
+        return Images([_file(value, index) for index, value in enumerate(found.ravel())])
     if found.dtype != np.uint8 or found.shape[1:] != shape:
         wanted = f"UINT8 [N, {', '.join(map(str, shape or ()))}], or BYTES [N] of image files"
         raise Problem(422, "wrong_shape", f"image is {found.dtype} of the shape {list(found.shape)}. Send {wanted}.")
-    return predictor.prepare_pixels(found)
+    return _Pixels(found)
 
 
 def _file(value: Any, index: int) -> bytes:

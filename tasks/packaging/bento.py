@@ -25,7 +25,7 @@ SERVICE = "serving.packaged:Updraft"
 """What the Bento runs."""
 
 _ALWAYS = (
-    *("httptools", "numpy", "opencv-python-headless", "pillow", "pydantic", "pydantic-settings"),
+    *("httptools", "numpy", "opencv-python-headless", "orjson", "pillow", "pydantic", "pydantic-settings"),
     *("python-multipart", "pyyaml", "simplejpeg"),
 )
 """What the service imports whatever it serves; BentoML adds itself, and brings Starlette."""

@@ -146,14 +146,18 @@ class Predictor:
         """Whether it predicts a number, not a class."""
         return self.signature.task == "regression"
 
-    def prepare(self, data: bytes) -> Inputs:
+    def prepare(self, data: bytes, max_pixels: int | None = None) -> Inputs:
         """Decodes an image and computes its features: one row.
 
+        Args:
+            max_pixels: fewer than the package takes.
+
         Raises:
-            BadImage: the bytes are no image that this package takes.
+            BadImage: the bytes are no image that this package takes, or it has too many pixels.
         """
         assert self.signature.image is not None, "this package takes rows"
-        return self.prepare_pixels(decode(data, self.signature.image, self.signature.max_pixels)[None])
+        most = max_pixels or self.signature.max_pixels
+        return self.prepare_pixels(decode(data, self.signature.image, min(most, self.signature.max_pixels))[None])
 
     def prepare_pixels(self, pixels: np.ndarray) -> Inputs:
         """Computes the features of decoded images, uint8 (N, H, W, C), N at least 1."""

@@ -29,6 +29,19 @@ def test_what_is_appended_is_read_back_in_order(home: Path) -> None:
     assert log.dropped == 0
 
 
+def test_values_that_json_can_spell_and_utf_8_or_64_bits_cannot_are_kept(home: Path) -> None:
+    log = RequestLog(home)
+    log.start()
+    odd = [{"features": np.array(["half \ud800"], object)}, {"label": 10**30}, {"features": np.float32([np.nan, 1])}]
+    for record in odd:
+        log.append("tiny", record)
+    log.stop()
+    text, number, missing = _read()
+    assert text["features"] == ["half \ud800"]
+    assert number["label"] == 10**30
+    assert missing["features"] == [None, 1]
+
+
 def test_only_the_window_is_read(home: Path) -> None:
     log = RequestLog(home)
     log.start()

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,27 @@ ROWS = 8
 class Gated:
     """A live model of rows that predicts when it is let, and remembers how many rows each call had."""
 
-    def __init__(self, folder: Path, timeout: float = 30) -> None:
+    def __init__(self, folder: Path, timeout: float = 30, at_once: int = 0) -> None:
         write_package(folder, name="people")
         live = read_live(folder, Memory(None))
         self.live = replace(live, signature=live.signature.model_copy(update={"timeout_seconds": timeout}))
         self.calls: list[int] = []
+        self.threads: set[str] = set()
         self.opened, self.entered = threading.Event(), threading.Event()
         predictor = self.live.predictor
-        self._predict = predictor.predict
+        self.ungated = predictor.predict
         predictor.predict = self.predict  # type: ignore[method-assign]
-        self.live.model.loaded = Loaded(predictor, ROWS, 1)
+        self.live.model.loaded = Loaded(predictor, ROWS, 1, at_once)
 
     def predict(self, inputs: Inputs) -> np.ndarray:
         """See `Predictor`."""
         self.calls.append(len(inputs))
+        self.threads.add(threading.current_thread().name)
         self.entered.set()
         assert self.opened.wait(30)
         if np.isinf(inputs.features["numeric"]).any():
             raise ValueError("no such age")
-        return self._predict(inputs)
+        return self.ungated(inputs)
 
 
 @pytest.fixture
@@ -54,25 +56,36 @@ def gated(tmp_path: Path) -> Iterator[Gated]:
     gated.opened.set()
 
 
-def _ages(*ages: float) -> Callable[[Predictor], Inputs]:
-    return lambda predictor: Inputs(None, {"numeric": np.array([[age, 1] for age in ages], np.float32)})
+@dataclass
+class Rows:
+    """Rows as `Preparable`."""
+
+    ages: Sequence[float]
+    refused: Exception | None = None
+    prepared: bool = False
+
+    def prepare(self, predictor: Predictor) -> Inputs:
+        """See `Preparable`."""
+        self.prepared = True
+        if self.refused:
+            raise self.refused
+        return Inputs(None, {"numeric": np.array([[age, 1] for age in self.ages], np.float32)})
+
+    def at_once(self, predictor: Predictor, most: int) -> Inputs | None:
+        """See `Preparable`."""
+        return self.prepare(predictor) if len(self.ages) <= most else None
 
 
-async def _while_busy(gated: Gated, batcher: Batcher, *others: Callable[[Predictor], Inputs]) -> list[Any]:
+def _ages(*ages: float) -> Rows:
+    return Rows(ages)
+
+
+async def _while_busy(gated: Gated, batcher: Batcher, *others: Rows) -> list[Any]:
     """Has the model busy with one request until the others are prepared, too; what each got, the first one's first."""
-    prepared: list[Any] = []
-
-    def noted(prepare: Callable[[Predictor], Inputs]) -> Callable[[Predictor], Inputs]:
-        def run(predictor: Predictor) -> Inputs:
-            prepared.append(prepare)
-            return prepare(predictor)
-
-        return run
-
     first = asyncio.create_task(batcher.run(gated.live, _ages(1)))
     await _until(gated.entered.is_set)
-    rest = [asyncio.create_task(batcher.run(gated.live, noted(other))) for other in others]
-    await _until(lambda: len(prepared) == len(others))
+    rest = [asyncio.create_task(batcher.run(gated.live, other)) for other in others]
+    await _until(lambda: all(other.prepared for other in others))
     await asyncio.sleep(0.1)
     gated.opened.set()
     return await asyncio.gather(first, *rest, return_exceptions=True)
@@ -95,7 +108,7 @@ def test_what_waits_while_the_model_runs_goes_together(gated: Gated) -> None:
 
 
 def test_no_more_rows_go_together_than_pay(gated: Gated) -> None:
-    others = [_ages(*[80.0] * 3)] * 3 + [_ages(*[80.0] * 20)]
+    others = [*(_ages(*[80.0] * 3) for _ in range(3)), _ages(*[80.0] * 20)]
     answers = asyncio.run(_while_busy(gated, Batcher(), *others))
     assert [len(found) for _, found in answers] == [1, 3, 3, 3, 20]
     assert sorted(gated.calls) == [1, 3, 6, 20]
@@ -144,13 +157,58 @@ def test_what_takes_too_long_is_told_so_and_not_predicted_any_more(tmp_path: Pat
 
 
 def test_a_request_that_cannot_be_predicted_fails_alone(gated: Gated) -> None:
-    def refuse(predictor: Predictor) -> Inputs:
-        raise Problem(422, "wrong_type", "age is 'old'")
-
+    refuse = Rows([80], Problem(422, "wrong_type", "age is 'old'"))
     _, good, failed, refused = asyncio.run(_while_busy(gated, Batcher(), _ages(80), _ages(np.inf), refuse))
     assert _labels(good) == [1]
     assert isinstance(failed, ValueError) and isinstance(refused, Problem)
     assert gated.calls[:2] == [1, 2]
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Gated:
+    """A model of which requests of up to two rows are quickly done."""
+    quick = Gated(tmp_path, at_once=2)
+    quick.opened.set()
+    return quick
+
+
+def test_small_requests_to_a_quick_model_go_together_on_the_event_loop(quick: Gated) -> None:
+    async def crowd() -> list[Any]:
+        batcher = Batcher()
+        sent = [_ages(80), _ages(20, 90), Rows([80], Problem(422, "wrong_type", "age is 'old'")), _ages(np.inf)]
+        return await asyncio.gather(*(batcher.run(quick.live, rows) for rows in sent), return_exceptions=True)
+
+    one, two, refused, failed = asyncio.run(crowd())
+    assert (_labels(one), _labels(two)) == ([1], [0, 1])
+    assert isinstance(refused, Problem) and isinstance(failed, ValueError)
+    assert quick.calls == [4, 1, 2, 1], "together, and each alone where that fails"
+    assert quick.threads == {threading.main_thread().name}
+
+
+def test_as_many_rows_of_small_requests_go_together_as_pay(quick: Gated) -> None:
+    async def crowd() -> list[Any]:
+        batcher = Batcher()
+        return await asyncio.gather(*(batcher.run(quick.live, _ages(80, 20)) for _ in range(6)))
+
+    assert [_labels(answer) for answer in asyncio.run(crowd())] == [[1, 0]] * 6
+    assert quick.calls == [ROWS, 4]
+
+
+def test_small_requests_do_not_wait_for_a_large_one_to_the_same_model(quick: Gated) -> None:
+    quick.opened.clear()
+
+    async def large_and_small() -> tuple[list[int], list[int]]:
+        batcher = Batcher()
+        large = asyncio.create_task(batcher.run(quick.live, _ages(80, 80, 20)))
+        await _until(quick.entered.is_set)
+        quick.live.predictor.predict = quick.ungated  # type: ignore[method-assign]
+        small = _labels(await batcher.run(quick.live, _ages(20)))
+        assert not large.done()
+        quick.opened.set()
+        return small, _labels(await large)
+
+    assert asyncio.run(large_and_small()) == ([0], [1, 1, 0])
+    assert threading.main_thread().name not in quick.threads
 
 
 def test_other_work_does_not_stand_before_predictions(gated: Gated) -> None:
@@ -228,4 +286,4 @@ def test_a_request_keeps_the_model_that_it_began_with(lives: list[Live]) -> None
     for live in lives[1:]:
         asyncio.run(_ask(live))
     assert _loaded(lives) == [1, 2]
-    assert predictor.predict(_ages(80)(predictor)).argmax() == 1
+    assert predictor.predict(_ages(80).prepare(predictor)).argmax() == 1
