@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from tasks.core.spec import Project
-from tasks.runtime.saved_model import INFERENCE
 from tasks.runtime.table_features import is_text
 
 Specs = Mapping[str, tf.TensorSpec]
@@ -73,10 +72,3 @@ def inputs_of(spec: Project, widths: Mapping[str, int]) -> dict[str, tf.TensorSp
     kinds = {feature.group: tf.string if is_text(feature) else tf.float32 for feature in spec.features}
     groups = {g: tf.TensorSpec((None, widths[g]), kind, name=g) for g, kind in kinds.items()}
     return image | groups
-
-
-def write_saved_model(inference: Inference, target: Path) -> None:
-    """Writes the function for `tasks.runtime.saved_model`."""
-    called = tf.function(inference.__call__, input_signature=[inference.specs], autograph=False)
-    setattr(inference, INFERENCE, called)
-    tf.saved_model.save(inference, str(target))
