@@ -52,6 +52,13 @@ class Inference(tf.Module):
         return tf.nn.softmax(found) if self.classes else found
 
     @property
+    def owner(self) -> tf.Module:
+        """What the function uses, and no more: a traced one is saved or converted with its owner."""
+        owner = tf.Module()
+        owner.transform, owner.weights = self.transform, self.weights
+        return owner
+
+    @property
     def takes_text(self) -> bool:
         """Whether strings go in, which neither ONNX nor LiteRT can take."""
         return any(spec.dtype == tf.string for spec in self.specs.values())

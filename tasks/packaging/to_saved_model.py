@@ -32,13 +32,10 @@ def write_saved_model(inference: Inference, form: Form | None, target: Path) -> 
     """
     if isinstance(form, Int8):
         raise ValueError("TensorFlow has no kernels that compute in 8 bits on a processor: take int8_dynamic")
-    served = tf.Module()
-    # What a function uses is saved only with a module that it belongs to.
-    served.transform = inference.transform
+    served, function = inference.owner, inference.__call__
     if isinstance(form, Float16 | DynamicInt8):
         function = _in_fewer_bits(inference, form)
-    else:
-        served.weights, function = inference.weights, inference.__call__
+        served.weights = []
     setattr(served, INFERENCE, tf.function(function, input_signature=[inference.specs], autograph=False))
     tf.saved_model.save(served, str(target))
 
