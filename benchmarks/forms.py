@@ -8,6 +8,7 @@ import json
 import timeit
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,5 @@ def _seconds(predictors: Mapping[str, Predictor], rows: Inputs, calls: int) -> d
     found: dict[str, list[float]] = {form: [] for form in predictors}
     for _ in range(_ROUNDS):
         for form, predictor in predictors.items():
-            predict = predictor.predict
-            found[form].append(timeit.timeit(lambda predict=predict: predict(rows), number=calls) / calls)
+            found[form].append(timeit.timeit(partial(predictor.predict, rows), number=calls) / calls)
     return {form: min(times) for form, times in found.items()}

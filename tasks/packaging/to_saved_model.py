@@ -32,10 +32,10 @@ def write_saved_model(inference: Inference, form: Form | None, target: Path) -> 
     """
     if isinstance(form, Int8):
         raise ValueError("TensorFlow has no kernels that compute in 8 bits on a processor: take int8_dynamic")
-    served, function = inference.owner, inference.__call__
+    served = inference.owner
+    function: Served = inference.__call__
     if isinstance(form, Float16 | DynamicInt8):
-        function = _in_fewer_bits(inference, form)
-        served.weights = []
+        function, served.weights = _in_fewer_bits(inference, form), []
     setattr(served, INFERENCE, tf.function(function, input_signature=[inference.specs], autograph=False))
     tf.saved_model.save(served, str(target))
 
