@@ -17,7 +17,7 @@ from benchmarks.figures import Figure
 HERE = Path(__file__).parent
 DATA = ("partitions", "validation", "join", "transform", "shards", "ingest")
 TRAINING = ("launch", "ranks", "tuning")
-AREAS = ("parsing", *DATA, *TRAINING, "evaluation", "serving", "switch", "abuse", "pipeline", "setup")
+AREAS = ("parsing", *DATA, *TRAINING, "evaluation", "forms", "serving", "switch", "abuse", "pipeline", "setup")
 """In the order of what they cost, about: seconds, minutes, a quarter of an hour."""
 GROUPS = {"data": DATA, "training": TRAINING}
 """A name for several areas."""

@@ -2,13 +2,16 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -75,6 +78,18 @@ class Platform:
 def open_platform() -> Platform:
     """The platform that the settings describe."""
     return Platform(open_store(settings().store_uri), Registry(settings().registry_url))
+
+
+@contextmanager
+def at_home(folder: Path) -> Iterator[Platform]:
+    """The platform whose UPDRAFT_HOME is ``folder``, for tests that share what is made there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPDRAFT_HOME", str(folder))
+        settings.cache_clear()
+        opened = open_platform()
+        yield opened
+        opened.registry.close()
+    settings.cache_clear()
 
 
 def png(pixels: np.ndarray) -> bytes:

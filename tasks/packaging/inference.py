@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from tasks.core.spec import Project
-from tasks.runtime.saved_model import INFERENCE
 from tasks.runtime.table_features import is_text
 
 Specs = Mapping[str, tf.TensorSpec]
@@ -53,6 +52,13 @@ class Inference(tf.Module):
         return tf.nn.softmax(found) if self.classes else found
 
     @property
+    def owner(self) -> tf.Module:
+        """What the function uses, and no more: a traced one is saved or converted with its owner."""
+        owner = tf.Module()
+        owner.transform, owner.weights = self.transform, self.weights
+        return owner
+
+    @property
     def takes_text(self) -> bool:
         """Whether strings go in, which neither ONNX nor LiteRT can take."""
         return any(spec.dtype == tf.string for spec in self.specs.values())
@@ -73,10 +79,3 @@ def inputs_of(spec: Project, widths: Mapping[str, int]) -> dict[str, tf.TensorSp
     kinds = {feature.group: tf.string if is_text(feature) else tf.float32 for feature in spec.features}
     groups = {g: tf.TensorSpec((None, widths[g]), kind, name=g) for g, kind in kinds.items()}
     return image | groups
-
-
-def write_saved_model(inference: Inference, target: Path) -> None:
-    """Writes the function for `tasks.runtime.saved_model`."""
-    called = tf.function(inference.__call__, input_signature=[inference.specs], autograph=False)
-    setattr(inference, INFERENCE, called)
-    tf.saved_model.save(inference, str(target))

@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.preprocess import quant_pre_process
 
 from tasks.core.spec import DynamicInt8, Float16, Form, Int8
+from tasks.packaging.weights import in_half, worth_it
 
 Rows = Callable[[int], Mapping[str, np.ndarray]]
 """A number of training rows to the graph's inputs for them."""
@@ -48,11 +49,10 @@ def half(model: ModelProto) -> ModelProto:
     casts = []
     for weight in found.graph.initializer:
         values = numpy_helper.to_array(weight)
-        if values.ndim < 2 or values.dtype != np.float32:
+        if not worth_it(values):
             continue
         name = weight.name
-        largest = np.finfo(np.float16).max
-        weight.CopyFrom(numpy_helper.from_array(values.clip(-largest, largest).astype(np.float16), f"{name}/half"))
+        weight.CopyFrom(numpy_helper.from_array(in_half(values), f"{name}/half"))
         casts.append(helper.make_node("Cast", [f"{name}/half"], [name], name=f"{name}/cast", to=TensorProto.FLOAT))
     nodes = [*casts, *found.graph.node]
     del found.graph.node[:]
@@ -66,16 +66,24 @@ def _quantized(model: ModelProto, form: DynamicInt8 | Int8, rows: Rows) -> Model
         onnx.save(model, whole)
         # Folds normalization into convolutions, so that it costs nothing in either precision.
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        exact = _stacked(onnx.load(prepared))
+        operations: dict[str, Any] = {"per_channel": True, "nodes_to_exclude": exact}
         if isinstance(form, DynamicInt8):
-            operations: dict[str, Any] = {"op_types_to_quantize": list(_MULTIPLICATIONS), "per_channel": True}
+            operations["op_types_to_quantize"] = list(_MULTIPLICATIONS)
             # Unsigned times unsigned: the one pair that every x86 processor adds up without overflow.
             quantize_dynamic(prepared, target, weight_type=QuantType.QUInt8, **operations)
         else:
-            operations = {"op_types_to_quantize": [*_MULTIPLICATIONS, *_PASSED_ON], "per_channel": True}
+            operations["op_types_to_quantize"] = [*_MULTIPLICATIONS, *_PASSED_ON]
             # Seven bits of a weight, for the same reason.
             operations |= {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "reduce_range": True}
             quantize_static(prepared, target, _Calibration(rows(form.rows)), QuantFormat.QDQ, **operations)
         return onnx.load(target)
+
+
+def _stacked(model: ModelProto) -> list[str]:
+    """Multiplications by a weight that is several matrices: ONNX Runtime has no scales for each of their columns."""
+    stacks = {weight.name for weight in model.graph.initializer if len(weight.dims) > 2}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and stacks & set(node.input)]
 
 
 class _Calibration(CalibrationDataReader):

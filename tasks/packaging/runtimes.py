@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from tasks.core.spec import Distilled, Form, Pruned
-from tasks.packaging.inference import Inference, write_saved_model
+from tasks.packaging.inference import Inference
 from tasks.packaging.to_onnx import write_onnx_graph
+from tasks.packaging.to_saved_model import write_saved_model
 from tasks.runtime.packed import pack
 from tasks.runtime.predictor import LITERT, MODEL, SAVED_MODEL
 
@@ -59,11 +60,9 @@ def write_graph(candidate: Candidate, runtime: str, folder: Path, calibration: C
         ValueError: this runtime has no such form.
     """
     if runtime == "saved_model":
-        if not candidate.exact:
-            raise ValueError(f"a SavedModel has no form {candidate.name}")
-        write_saved_model(candidate.inference, folder / SAVED_MODEL)
-        return folder / SAVED_MODEL
-    if runtime == "litert":
+        graph = folder / SAVED_MODEL
+        write_saved_model(candidate.inference, candidate.form, graph)
+    elif runtime == "litert":
         from tasks.packaging.to_litert import write_litert
 
         graph = folder / LITERT

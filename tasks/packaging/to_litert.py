@@ -5,9 +5,11 @@ forms its constants get smaller, too, and the gates tell whether that matters.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
@@ -32,12 +34,15 @@ def write_litert(inference: Inference, form: Form | None, target: Path, rows: Ro
     def named(**values: tf.Tensor) -> dict[str, tf.Tensor]:
         return {inference.output: inference(values)}
 
-    traced = tf.function(named, autograph=False).get_concrete_function(**inference.specs)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], inference)
+    with _unrolled(inference.model) as recurrent:
+        traced = tf.function(named, autograph=False).get_concrete_function(**inference.specs)
+    if recurrent and isinstance(form, Int8):
+        raise ValueError("a recurrent network hands on from step to step what 8 bits lose: take int8_dynamic")
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], inference.owner)
     if isinstance(form, Int8):
         others = _operations(converter.convert()) - _QUANTIZED
         # One converter converts once.
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], inference)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], inference.owner)
         target.write_bytes(_quantized(converter, others, rows(form.rows)))
         return
     if isinstance(form, Float16 | DynamicInt8):
@@ -45,6 +50,19 @@ def write_litert(inference: Inference, form: Form | None, target: Path, rows: Ro
     if isinstance(form, Float16):
         converter.target_spec.supported_types = [tf.float16]
     target.write_bytes(converter.convert())
+
+
+@contextmanager
+def _unrolled(model: keras.Model) -> Iterator[bool]:
+    """Has recurrent layers, if there are any, write out their steps: the converter knows no shapes in a loop."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    for layer in layers:
+        layer.unroll = True
+    try:
+        yield bool(layers)
+    finally:
+        for layer in layers:
+            layer.unroll = False
 
 
 def _quantized(converter: Any, others: set[str], rows: Mapping[str, np.ndarray]) -> bytes:

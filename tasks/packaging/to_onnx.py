@@ -6,6 +6,7 @@ brings raw values to their scale stays exact.
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import onnx
@@ -27,11 +28,18 @@ def write_onnx_graph(inference: Inference, form: Form | None, target: Path, rows
         form: what is done to the model; None: nothing.
         rows: to calibrate with: the inputs of the function's second half.
     """
-    transform, model = _transform_half(inference), smaller(_model_half(inference), form, rows)
+    transform, plain = _halves(inference)
+    model = smaller(plain, form, rows)
     transform.ir_version = model.ir_version
     whole = compose.merge_models(transform, model, io_map=[(_PREFIX + FEATURES, FEATURES)])
     onnx.checker.check_model(whole)
     onnx.save(whole, str(target))
+
+
+@lru_cache(maxsize=1)
+def _halves(inference: Inference) -> tuple[ModelProto, ModelProto]:
+    """Transform and model, converted; kept, for most forms are made from the same."""
+    return _transform_half(inference), _model_half(inference)
 
 
 def _transform_half(inference: Inference) -> ModelProto:

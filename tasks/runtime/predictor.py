@@ -228,7 +228,7 @@ def _parts(rows: Iterable[Any]) -> Iterator[list[Any]]:
 
 def _load_graph(folder: Path) -> Graph:
     """The graph that lies there. A runtime is imported where a package needs it; elsewhere it need not be installed."""
-    if (folder / SAVED_MODEL).is_dir():
+    if packed.stands(folder / SAVED_MODEL):
         from tasks.runtime.saved_model import SavedModel
 
         return SavedModel(folder / SAVED_MODEL)

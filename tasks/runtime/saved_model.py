@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tasks.runtime import packed
+
 INFERENCE = "probabilities"
 """The saved module's function: inputs by name to probabilities, or to a regression's numbers."""
 
 
 class SavedModel:
-    """The graph in ``folder``; safe to use from several threads."""
+    """The graph in ``folder``, packed or not; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        # The module is kept: it owns the variables that its function uses.
-        self._module = tf.saved_model.load(str(folder))
+        with packed.unpacked(folder) as found:
+            # The module is kept: it owns the variables that its function uses.
+            self._module = tf.saved_model.load(str(found))
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """See `tasks.runtime.predictor.Graph`."""

@@ -23,16 +23,8 @@ from tasks.models.onnx_export import write_onnx
 from tasks.training.checkpoint import Checkpoints
 from tests import packages
 from tests.digits import project
+from tests.families import SMALL
 
-SMALL = {
-    "model.filters": [8, 16],
-    "model.units": [32],
-    "model.width": 8,
-    "model.heads": 2,
-    "model.patch": 3,
-    "model.scale": 0.1,
-    "model.dropout": 0.1,
-}
 MIXED = Layout(
     (Slice("age", "number", 0, 6), Slice("town", "category", 6, 10), Slice("words", "tokens", 10, 15, size=20))
 )

@@ -14,7 +14,8 @@ from tasks.core.layout import Layout
 from tasks.core.shards import pack, write_split
 from tasks.core.spec import Project
 from tasks.models import build_model
-from tasks.packaging.inference import Inference, inputs_of, write_saved_model
+from tasks.packaging.inference import Inference, inputs_of
+from tasks.packaging.to_saved_model import write_saved_model
 from tasks.runtime.saved_model import SavedModel
 from tests import packages
 
@@ -117,7 +118,7 @@ def test_the_order_of_words_is_learned_and_packaged(said: Said, family: str, rat
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     specs = inputs_of(project(family), {"categorical": 1, "text": 1})
     inference = Inference(said.transform / "transform_fn", loaded, specs, classes=True)
-    write_saved_model(inference, tmp_path / "saved")
+    write_saved_model(inference, None, tmp_path / "saved")
     packaged = SavedModel(tmp_path / "saved")
     np.testing.assert_allclose(packaged(said.groups), np.asarray(keras.ops.softmax(found)), atol=1e-6)
 

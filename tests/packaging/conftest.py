@@ -4,21 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.core.settings import settings
-from tests.digits import Platform, open_platform
+from tests.digits import Platform, at_home
 from tests.packaging.made import Trained, make
 
 
 @pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One store and registry for all of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UPDRAFT_HOME", str(tmp_path_factory.mktemp("home")))
-        settings.cache_clear()
-        opened = open_platform()
-        yield opened
-        opened.registry.close()
-    settings.cache_clear()
+    with at_home(tmp_path_factory.mktemp("home")) as platform:
+        yield platform
 
 
 @pytest.fixture(scope="package")

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.core.artifacts import Manifest
+from tasks.core.config import replace
 from tasks.core.layout import FILE, Layout
 from tasks.core.shards import pack, read_split, read_table, write_split
 from tasks.core.spec import Project
@@ -21,9 +22,12 @@ from tasks.runtime.images import decode
 from tasks.runtime.instances import typed
 from tasks.runtime.table_features import extract_table
 from tests.digits import Platform
+from tests.families import SMALL
 from tests.stages import load_stage, stage
 
 ROWS = 60
+SPREAD = 3.0
+"""Standard deviation of each logit of a model that is `_settled`."""
 
 COMMON = {
     "start": "2026-01-01",
@@ -116,6 +120,14 @@ class Trained:
         return execute(load_stage(target), spec, inputs, **vars(self.platform))
 
 
+def in_family(trained: Trained, family: str, members: int = 1) -> Trained:
+    """The same project with a small model of another family, or an ensemble of several, see `_settled`."""
+    spec = replace(trained.spec, SMALL | {"model.family": family})
+    write = _train_settled if members == 1 else _train_ensemble
+    made = {**trained.inputs, "train": _artifact("train", write, spec, trained.platform, trained.inputs)}
+    return Trained(spec, trained.platform, made)
+
+
 def make(kind: str, platform: Platform) -> Trained:
     """A trained model of one of `SPECS`."""
     spec = Project.model_validate({**COMMON, **SPECS[kind]})
@@ -138,7 +150,7 @@ def _artifact(
     platform: Platform,
     inputs: Mapping[str, list[Manifest]],
 ) -> list[Manifest]:
-    @stage(name, outside=lambda ctx: {"variant": write.__name__})
+    @stage(name, "model", outside=lambda ctx: {"variant": write.__name__})
     def run(ctx: Context) -> Outcome:
         write(ctx)
         return Outcome(metrics={"pruned": {"zeros": 0.5}} if name == "compress" else {})
@@ -217,6 +229,41 @@ def _train(ctx: Context) -> None:
     # Statistics and weights off their initial values, as training leaves them.
     model.set_weights([w + np.random.default_rng(2).uniform(0.05, 0.2, w.shape) for w in model.get_weights()])
     model.save(ctx.out / "model.keras")
+
+
+def _train_settled(ctx: Context) -> None:
+    _settled(ctx, seed=1).save(ctx.out / "model.keras")
+
+
+def _train_ensemble(ctx: Context) -> None:
+    from tasks.models import ensemble
+
+    ensemble.join(ctx.spec, [_settled(ctx, seed) for seed in (1, 2)]).save(ctx.out / "model.keras")
+
+
+def _settled(ctx: Context, seed: int) -> Any:
+    """A model as training leaves one, without the minutes of it: it has seen the rows' statistics, and its answers to
+    them are far apart."""
+    import keras
+
+    from tasks.models import build_model
+
+    transform = ctx.file(ctx.input("transform"), FILE).parent
+    split = read_split(ctx.store.fetch(ctx.input("dataset").folder), "train")
+    rows = {"features": np.load(transform / "train.npy")} | ({} if split.images is None else {"image": split.images})
+    keras.utils.set_random_seed(seed)
+    model = build_model(ctx.spec, Layout.read(transform))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(rows, training=True)
+    logits = keras.ops.convert_to_numpy(model(rows, training=False))
+    scale = SPREAD / logits.std(axis=0)
+    for layer in model.layers:
+        if layer.name == "logits" or layer.name.endswith("wide"):
+            kernel, *bias = layer.get_weights()
+            layer.set_weights([kernel * scale, *((each - logits.mean(axis=0)) * scale for each in bias)])
+    return model
 
 
 def _compress(ctx: Context) -> None:

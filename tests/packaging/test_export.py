@@ -46,7 +46,7 @@ def light(numbers: Trained) -> Manifest:
 @pytest.fixture(scope="module")
 def said(strings: Trained) -> Manifest:
     """The model that takes strings, where the spec would rather have others."""
-    return strings.export({"runtimes": ["onnx", "litert"], "forms": FORMS[:1]})
+    return strings.export({"runtimes": ["onnx", "litert"], "forms": FORMS})
 
 
 def test_the_plain_form_predicts_what_the_trained_model_does(images: Trained, exported: Manifest) -> None:
@@ -142,6 +142,15 @@ def test_a_tampered_graph_is_refused_and_rows_named(
         check_parity(found, expected, names)
 
 
+@pytest.mark.slow
+def test_a_damaged_packed_folder_does_not_load(strings: Trained, said: Manifest, tmp_path: Path) -> None:
+    folder = shutil.copytree(strings.folder(said, "pruned"), tmp_path / "pruned")
+    (graph,) = Path(folder).glob(f"{SAVED_MODEL}*")
+    graph.write_bytes(graph.read_bytes()[:500])
+    with pytest.raises(UpdraftError, match="cannot be loaded"):
+        Predictor.load(Path(folder))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_damaged_graph_does_not_load(images: Trained, exported: Manifest, tmp_path: Path, packed: bool) -> None:
     folder = images.folder(exported, "pruned" if packed else "plain")
@@ -210,12 +219,36 @@ def test_strings_stay_with_tensorflow_and_the_metrics_say_why(strings: Trained, 
     plain = said.metrics["forms"]["plain"]
     assert plain["runtime"] == "saved_model"
     assert all("strings" in plain["runtimes"][name]["why"] for name in ("onnx", "litert"))
-    assert "float16" in said.metrics["left_out"]["float16"]
-    assert not list(strings.folder(said).glob("float16"))
     predictor = Predictor.load(strings.folder(said, "plain"))
     found = predictor.predict_rows([row(900), row(901), {**row(901), "sky": "never seen", "age": None}])
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     assert not np.allclose(found[0], found[1]) and not np.allclose(found[1], found[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["float16", "int8_dynamic", "pruned"])
+def test_a_smaller_form_of_strings_is_smaller_and_says_nearly_the_same(
+    strings: Trained, said: Manifest, form: str
+) -> None:
+    plain, smaller = (said.metrics["forms"][name] for name in ("plain", form))
+    assert smaller["bytes"] < plain["bytes"]
+    predictor = Predictor.load(strings.folder(said, form))
+    assert (predictor.signature.form, predictor.signature.runtime) == (form, "saved_model")
+    rows = [row(seed) for seed in range(900, 930)]
+    found = predictor.predict_rows(rows)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-4)
+    if form == "pruned":
+        assert smaller["parity_max_abs_diff"] < 1e-4
+    else:
+        expected = Predictor.load(strings.folder(said, "plain")).predict_rows(rows)
+        assert 0 < np.abs(found - expected).max() < 0.02
+
+
+@pytest.mark.slow
+def test_strings_have_no_form_that_computes_in_8_bits(strings: Trained, said: Manifest) -> None:
+    assert said.metrics["left_out"].keys() == {"int8"}
+    assert "take int8_dynamic" in said.metrics["left_out"]["int8"]
+    assert not list(strings.folder(said).glob("int8"))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A skewed set of small images with features, few of one class, and a project over it."""
+"""A skewed set of small images with features, few of one class, and a project over it; numbers along a line."""
 
 import json
 from collections.abc import Mapping
@@ -44,6 +44,12 @@ def rows(*sizes: int, seed: int = 0, apart: float = 1.0) -> Rows:
     features = random.normal(size=(len(labels), FEATURES)) + apart * labels[:, None]
     images = random.integers(0, 200, (len(labels), *SHAPE)) + 20 * labels[:, None, None, None]
     return Rows([images.astype(np.uint8)], [features.astype(np.float32)], labels)
+
+
+def line(count: int, seed: int, slope: float = 3000) -> Rows:
+    """Rows whose label is ``slope`` times the first feature, plus 2000."""
+    features = np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
+    return Rows(None, [features], (slope * features[:, 0] + 2000).astype(np.float32))
 
 
 def write(folder: Path, **splits: Rows) -> None:

@@ -11,11 +11,12 @@ import pytest
 from tasks.core.artifacts import Manifest
 from tasks.core.config import replace
 from tasks.core.errors import BadInput
-from tasks.core.settings import settings
 from tasks.core.spec import Project
 from tasks.core.stages import Context, Outcome, execute
-from tests.digits import Platform, open_platform, project
+from tests import packages
+from tests.digits import Platform, at_home, project
 from tests.stages import stage
+from tests.training.skewed import line, write
 
 ROWS = 300
 SPARSITY = 0.7
@@ -36,13 +37,8 @@ PARAMS = {"model.units": [24], "training.learning_rate": 0.01}
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UPDRAFT_HOME", str(tmp_path_factory.mktemp("home")))
-        settings.cache_clear()
-        opened = open_platform()
-        yield opened
-        opened.registry.close()
-    settings.cache_clear()
+    with at_home(tmp_path_factory.mktemp("home")) as platform:
+        yield platform
 
 
 @stage("train", "model", "training", "description", reproducible=False)
@@ -63,8 +59,10 @@ def _train(ctx: Context) -> Outcome:
     return Outcome()
 
 
-def _inputs(platform: Platform, spec: Project, *params: Mapping[str, Any]) -> dict[str, list[Manifest]]:
-    made = platform.data(spec, ROWS)
+def _inputs(
+    platform: Platform, spec: Project, *params: Mapping[str, Any], data: dict[str, list[Manifest]] | None = None
+) -> dict[str, list[Manifest]]:
+    made = data or platform.data(spec, ROWS)
     described = spec.model_copy(update={"description": json.dumps(params)})
     return made | {"train": [execute(_train, described, made, **vars(platform))]}
 
@@ -160,6 +158,52 @@ def test_the_members_of_an_ensemble_are_pruned_one_by_one(platform: Platform) ->
         for kernel in _kernels(member):
             assert (kernel == 0).mean() == pytest.approx(SPARSITY, abs=1 / kernel.size)
     assert pruned.predict(_rows(platform, inputs)[0], verbose=0).shape == (len(_rows(platform, inputs)[1]), 10)
+
+
+def _prices(form: dict[str, Any]) -> Project:
+    """A regression, with one form of its model."""
+    options = {"training.epochs": 15, "training.batch_size": 16, "packaging.forms": [form]}
+    return replace(packages.project("prices"), options)
+
+
+def _numbers(platform: Platform, slope: float = 3000) -> dict[str, list[Manifest]]:
+    """Its rows: labels along a line, which are far from 0 and far apart."""
+
+    @stage("dataset", outside=lambda ctx: {"slope": slope})
+    def numbers(ctx: Context) -> Outcome:
+        write(ctx.out, train=line(256, 1, slope), validation=line(63, 2, slope))
+        return Outcome()
+
+    made = execute(numbers, packages.project("prices"), {}, **vars(platform))
+    return {"dataset": [made], "transform": [made]}
+
+
+def _said(model: keras.Model) -> np.ndarray:
+    return model.predict({"features": line(50, 3).features[0]}, verbose=0)[:, 0]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_pruned_regression_answers_in_the_unit_of_its_labels(platform: Platform, members: int) -> None:
+    spec = _prices(FORMS[1])
+    inputs = _inputs(platform, spec, *[PARAMS, PARAMS | {"model.units": [16]}][:members], data=_numbers(platform))
+    compressed = _compressed(platform, spec, inputs)
+    pruned = _load(platform, compressed, "pruned/model.keras")
+    for kernel in _kernels(pruned):
+        assert (kernel == 0).mean() == pytest.approx(SPARSITY, abs=1 / kernel.size)
+    assert compressed.metrics["pruned"]["val_r2"] > 0.99
+    labels = line(50, 3).labels
+    assert np.abs(_said(pruned) - labels).mean() < 0.1 * labels.std()
+
+
+def test_the_student_of_a_regression_gives_the_teachers_numbers(platform: Platform) -> None:
+    """Of labels that rise where those it is trained beside fall, and have another unit."""
+    spec = _prices(FORMS[2])
+    taught = _inputs(platform, spec, PARAMS, data=_numbers(platform))
+    compressed = _compressed(platform, spec, taught | _numbers(platform, slope=-2000))
+    teacher = _load(platform, taught["train"][0], "model.keras")
+    student = _load(platform, compressed, "distilled/model.keras")
+    assert student.count_params() < teacher.count_params()
+    assert np.abs(_said(student) - _said(teacher)).mean() < 0.1 * _said(teacher).std()
 
 
 @pytest.mark.parametrize("fields", [{"familly": "mlp"}, {"units": "many"}, {"family": "transformer"}, {"start": None}])

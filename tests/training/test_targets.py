@@ -9,12 +9,11 @@ import pytest
 
 from tasks.core.config import replace
 from tasks.core.spec import Project
-from tasks.training.batches import Rows
 from tasks.training.jobs import launcher
 from tasks.training.loop import Job, fit
 from tasks.training.targets import measure
 from tests.packages import project
-from tests.training.skewed import FEATURES, write
+from tests.training.skewed import line, write
 
 OPTIONS = {"model.units": [8], "training.epochs": 15, "training.learning_rate": 0.05, "training.batch_size": 16}
 
@@ -24,22 +23,16 @@ def regression(**overrides: Any) -> Project:
     return replace(project("prices"), overrides)
 
 
-def _line(count: int, seed: int) -> Rows:
-    """Labels are 3x + 2, in thousands, of the first feature."""
-    features = np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
-    return Rows(None, [features], (3000 * features[:, 0] + 2000).astype(np.float32))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A straight line."""
     folder = tmp_path_factory.mktemp("line")
-    write(folder, train=_line(256, 1), validation=_line(63, 2))
+    write(folder, train=line(256, 1), validation=line(63, 2))
     return folder
 
 
 def _seen(model: keras.Model) -> np.ndarray:
-    rows = _line(50, 3)
+    rows = line(50, 3)
     return model.predict({"features": rows.features[0]}, verbose=0)[:, 0] - rows.labels
 
 
@@ -81,7 +74,7 @@ def test_the_unit_of_labels_that_are_all_the_same_is_one() -> None:
 
 
 def test_scaled_labels_have_mean_zero_and_deviation_one() -> None:
-    rows = _line(500, 4)
+    rows = line(500, 4)
     scaled = measure(rows.labels).scaled(rows).labels
     assert scaled.dtype == np.float32
     assert (float(scaled.mean()), float(scaled.std())) == pytest.approx((0, 1), abs=1e-5)
