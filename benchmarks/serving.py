@@ -24,7 +24,7 @@ from tasks.platform.environment import ONE_THREAD, QUIET
 from tasks.runtime.predictor import Inputs, Predictor
 
 CONNECTIONS = (1, 16, 64)
-SECONDS, ROUNDS = 4.0, 3
+SECONDS, ROUNDS = 2.5, 7
 WORKERS = "2"
 FIRST_PORT = 18_310
 BATCH = 32
