@@ -168,7 +168,7 @@ def _described(live: Live) -> Json:
 def _platform() -> Json:
     """What is no project's."""
     versions = {"type": "object", "additionalProperties": {"type": ["integer", "string", "null"]}}
-    index = {"service": {"const": "updraft"}, "installation": {"type": "string"}, "projects": versions}
+    index = {"service": {"const": "updraft"}, "projects": versions}
     index["challengers"] = {"type": "object", "additionalProperties": record(_TRIAL, tuple(_TRIAL))}
     ready = {"status": {"const": "ready"}, "projects": versions}
     text: Json = {"text/plain": {"schema": {"type": "string"}}}

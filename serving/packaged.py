@@ -10,6 +10,7 @@ import bentoml
 from serving.app import application
 from serving.models import Packaged
 from serving.mounted import Mounted, in_place, lean, pin_threads, spare_garbage_collection
+from serving.protocol import accept_when_asked
 from tasks.core.settings import settings
 from tasks.runtime.requests import RequestLog
 
@@ -25,6 +26,7 @@ class Updraft:
 
     def __init__(self) -> None:
         pin_threads()
+        accept_when_asked()
         self._log = RequestLog(settings().home, cap_mib=settings().request_log_mib)
         self._log.start()
         _mounted.mount(application(Packaged(_PACKAGE), self._log))

@@ -7,10 +7,13 @@ that arrives whole nothing.
 import asyncio
 import json
 import logging
+import os
+import socket
 import uuid
 from http import HTTPStatus
 from typing import Any
 
+import psutil
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -22,6 +25,10 @@ HEAD_BYTES = 128 * 1024
 
 BODY_SECONDS = 30.0
 """In which a body has to be whole, from the end of the headers on."""
+
+
+_DEFERRED_SECONDS = 1
+"""After which a connection is handed over though nothing came on it."""
 
 
 class Guarded(HttpToolsProtocol):
@@ -121,3 +128,18 @@ def guard_connections() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Without a handler in sight uvicorn prepares no line of its own for each request.
     logging.getLogger("uvicorn.access").propagate = False
+
+
+def accept_when_asked() -> None:
+    """Has the system hand over a connection when its first request is there (``TCP_DEFER_ACCEPT``, tcp(7)).
+
+    The workers listen on one socket. One that is waiting would take all connections that a client opens at once, to
+    keep them for as long as they live, while the others have nothing to do. With a request there is work, too: whoever
+    is busy with it takes the next connection later than the others. Where a system does not know this, nothing changes.
+    """
+    if not hasattr(socket, "TCP_DEFER_ACCEPT"):
+        return
+    for connection in psutil.Process().net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN:
+            with socket.socket(fileno=os.dup(connection.fd)) as listening:
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFERRED_SECONDS)

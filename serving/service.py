@@ -12,6 +12,7 @@ from serving.champions import Champions
 from serving.key_ring import KeyRing
 from serving.memory import Memory
 from serving.mounted import Mounted, in_place, lean, pin_threads, spare_garbage_collection
+from serving.protocol import accept_when_asked
 from serving.reports import Reports
 from serving.workers import Workers
 from tasks.core.registry import Registry
@@ -29,6 +30,7 @@ class Updraft:
 
     def __init__(self) -> None:
         pin_threads()
+        accept_when_asked()
         self._registry = Registry(settings().registry_url)
         store, memory = open_store(settings().store_uri), Memory(settings().memory_per_worker)
         self._reports = Reports(self._registry, _address())
