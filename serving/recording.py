@@ -8,6 +8,9 @@ from tasks.runtime.baseline import watched
 from tasks.runtime.predictor import Inputs
 from tasks.runtime.requests import RequestLog, sampled
 
+_FEW = 8
+"""Rows of a request whose lines are made before it is answered."""
+
 
 def record(log: RequestLog, request_id: str, live: Live, inputs: Inputs, answers: Sequence[Mapping[str, Any]]) -> None:
     """Logs each row of a request that the project's sample takes: what was answered, and the features drift looks at.
@@ -28,4 +31,4 @@ def record(log: RequestLog, request_id: str, live: Live, inputs: Inputs, answers
             **{name: answer[name] for name in ("label", "probability", "value") if name in answer},
             "features": {group: values[index] for group, values in features.items()},
         }
-        log.append(signature.project, entry, days=signature.log_days)
+        log.append(signature.project, entry, days=signature.log_days, is_one_of_many=len(answers) > _FEW)
