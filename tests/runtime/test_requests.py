@@ -29,6 +29,15 @@ def test_what_is_appended_is_read_back_in_order(home: Path) -> None:
     assert log.dropped == 0
 
 
+def test_records_of_a_large_request_come_among_the_others_in_order(home: Path) -> None:
+    log = RequestLog(home)
+    log.start()
+    for number in range(20):
+        log.append("tiny", {"number": number, "features": np.float32([number / 3])}, is_one_of_many=number % 2 == 1)
+    log.stop()
+    assert [(r["number"], r["features"]) for r in _read()] == [(n, [round(n / 3, 5)]) for n in range(20)]
+
+
 def test_values_that_json_can_spell_and_utf_8_or_64_bits_cannot_are_kept(home: Path) -> None:
     log = RequestLog(home)
     log.start()
