@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as Pillow
@@ -73,25 +73,31 @@ def write_version(spec: Project, build: str) -> int:
     folder = store.root / spec.name / "package" / build
     folder.mkdir(parents=True)
     _write_graph(spec, folder)
-    signature = Signature(
-        project=spec.name,
-        build=build,
-        task="regression" if spec.is_regression else "classification",
-        classes=spec.classes,
-        image=spec.image,
-        columns=spec.source.columns,
-        features=spec.features,
-        top_k=spec.serving.top_k,
-        max_body_kib=spec.serving.max_body_kib,
-        max_pixels=spec.serving.max_pixels,
-        view=view_name(spec),
-    )
+    signature = signature_of(spec, build)
     (folder / SIGNATURE).write_text(signature.model_dump_json(), encoding="utf-8")
     manifest = folder / "manifest.json"
     manifest.write_text("{}", encoding="utf-8")
     version = registry.register(spec.name, build, manifest.relative_to(store.root).as_posix(), {})
     registry.close()
     return version.version
+
+
+def signature_of(spec: Project, build: str, **more: Any) -> Signature:
+    """What a package of the spec says of itself; ``more`` are further fields, or others instead."""
+    fields = {
+        "project": spec.name,
+        "build": build,
+        "task": "regression" if spec.is_regression else "classification",
+        "classes": spec.classes,
+        "image": spec.image,
+        "columns": spec.source.columns,
+        "features": spec.features,
+        "top_k": spec.serving.top_k,
+        "max_body_kib": spec.serving.max_body_kib,
+        "max_pixels": spec.serving.max_pixels,
+        "view": view_name(spec),
+    }
+    return Signature.model_validate({**fields, **more})
 
 
 def _write_graph(spec: Project, folder: Path) -> None:

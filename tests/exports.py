@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from benchmarks.serving_models import signature_of
 from tasks.core.spec import Project
 from tasks.models.onnx_export import write_onnx
-from tasks.runtime.predictor import MODEL, SIGNATURE, Signature
+from tasks.runtime.predictor import MODEL, SIGNATURE
 
 Transform = Callable[[tf.Tensor], tf.Tensor]
 """All raw features side by side, float32 (N, F), to the transformed ones, (N, D)."""
@@ -45,19 +46,7 @@ def write_form(
     target = folder / form
     target.mkdir()
     write_onnx(predictions, signature, target / MODEL)
-    described = Signature(
-        project=spec.name,
-        build=form,
-        task="regression" if spec.is_regression else "classification",
-        classes=spec.classes,
-        image=spec.image,
-        columns=spec.source.columns,
-        features=spec.features,
-        top_k=1,
-        max_body_kib=64,
-        max_pixels=4096,
-        form=form,
-        temperature=temperature,
-    )
+    asked = {"top_k": 1, "max_body_kib": 64, "max_pixels": 4096}
+    described = signature_of(spec, form, form=form, temperature=temperature, **asked)
     (target / SIGNATURE).write_text(json.dumps(described.model_dump(mode="json")), encoding="utf-8")
     return {"runtime": "onnx", "bytes": (target / MODEL).stat().st_size}

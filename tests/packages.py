@@ -13,13 +13,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from feature_repo.names import view_name
+from benchmarks.serving_models import signature_of
 from tasks.core.registry import Registry, Version
 from tasks.core.spec import Online, Project
 from tasks.core.store import LocalStore
 from tasks.runtime.baseline import BASELINE, summarize, watched
 from tasks.runtime.extractors import names
-from tasks.runtime.predictor import EMBEDDING, MODEL, SAVED_MODEL, SIGNATURE, Inputs, Predictor, Signature
+from tasks.runtime.predictor import EMBEDDING, MODEL, SAVED_MODEL, SIGNATURE, Inputs, Predictor
 
 CLASSES = ("dark", "bright")
 
@@ -103,21 +103,7 @@ def write_package(
     else:
         make = _images_graph if spec.image else _prices_graph if spec.is_regression else _numbers_graph
         onnx.save(make(steepness), str(folder / MODEL))
-    signature = Signature(
-        project=spec.name,
-        build=build,
-        task="regression" if spec.is_regression else "classification",
-        classes=spec.classes,
-        image=spec.image,
-        columns=spec.source.columns,
-        features=spec.features,
-        top_k=spec.serving.top_k,
-        max_body_kib=spec.serving.max_body_kib,
-        max_pixels=spec.serving.max_pixels,
-        view=view_name(spec),
-        online=online or Online(),
-        temperature=temperature,
-    )
+    signature = signature_of(spec, build, online=online or Online(), temperature=temperature)
     (folder / SIGNATURE).write_text(signature.model_dump_json(), encoding="utf-8")
     values = watched(spec.features, _training_rows(Predictor.load(folder)).features)
     baseline = summarize(values, names(spec.features, spec.image))
